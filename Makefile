@@ -1,0 +1,125 @@
+# Copyright The WebhookDelivery Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+IMG ?= webhook-delivery-operator:dev
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+OVERLAY ?= config/default
+KUBECTL ?= kubectl
+CONTAINER_TOOL ?= docker
+FUZZTIME ?= 30s
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+##@ Try it (no cluster and no Docker needed)
+
+.PHONY: demo
+demo: build controlplane ## Watch deliveries on a real API server: succeed, fail, retry and give up (about 2.5 min)
+	go run ./hack/demo
+
+.PHONY: bench
+bench: build controlplane ## Measure throughput, latency and memory [SCENARIO=name SECONDS=n N=objects]
+	go run ./hack/bench $(harness_flags) $(ARGS)
+
+.PHONY: chaos
+chaos: build controlplane ## Kill and partition what runs, then look for lost and repeated deliveries [same variables]
+	go run ./hack/chaos $(harness_flags) $(ARGS)
+
+.PHONY: controlplane
+controlplane: ## Get etcd, kube-apiserver and kubectl into bin/k8s (download, or a build of about 5 min, once)
+	@go run ./hack/controlplane/install
+
+##@ Develop
+
+.PHONY: build
+build: ## Build bin/manager
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/manager .
+
+.PHONY: run
+run: ## Run the manager here, against the cluster of the current kubeconfig [ARGS=flags]
+	go run . --metrics-bind-address=0 $(ARGS)
+
+.PHONY: generate
+generate: bin/tools/controller-gen ## Generate deep copies, apply configurations and the CRD from api/
+	bin/tools/controller-gen object:headerFile=hack/boilerplate.go.txt \
+		applyconfiguration:headerFile=hack/boilerplate.go.txt,omitToolVersion=true paths=./api/...
+	bin/tools/controller-gen crd:omitToolVersion=true paths=./api/... output:crd:artifacts:config=config/crd/bases
+
+.PHONY: fmt
+fmt: ## Format the Go code
+	gofmt -s -w .
+
+.PHONY: lint
+lint: bin/tools/golangci-lint ## Run golangci-lint (building it takes about 2 min, once)
+	bin/tools/golangci-lint run ./...
+
+.PHONY: test
+test: controlplane ## Run all tests, with the race detector, on a real API server where it matters
+	go test -race -p=2 -timeout=9m $(ARGS) ./...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME (30s)
+	hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: verify
+verify: bin/tools/controller-gen bin/tools/kustomize bin/tools/golangci-lint ## Check all that review should not have to
+	hack/verify.sh
+
+.PHONY: vulncheck
+vulncheck: bin/tools/govulncheck ## Look for known vulnerabilities that the code reaches (asks vuln.go.dev)
+	@bin/tools/govulncheck ./... || { echo "vulncheck: failed; if vuln.go.dev was not reached, nothing is known" >&2; exit 1; }
+
+.PHONY: clean
+clean: ## Delete all that was built, bin/k8s too
+	rm -rf bin dist
+
+##@ Deploy (to the cluster of the current kubeconfig)
+
+.PHONY: install
+install: ## Install the CRD
+	$(KUBECTL) apply --server-side -k config/crd
+
+.PHONY: uninstall
+uninstall: ## Delete the CRD, and with it every WebhookDelivery
+	$(KUBECTL) delete --ignore-not-found -k config/crd
+
+.PHONY: deploy
+deploy: build-installer ## Install everything [IMG=image OVERLAY=directory]
+	$(KUBECTL) apply --server-side -f dist/install.yaml
+
+.PHONY: undeploy
+undeploy: build-installer ## Delete everything, the CRD too
+	$(KUBECTL) delete --ignore-not-found -f dist/install.yaml
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG [PLATFORMS=linux/amd64,linux/arm64]
+	$(CONTAINER_TOOL) build $(if $(PLATFORMS),--platform=$(PLATFORMS)) --build-arg VERSION=$(VERSION) -t $(IMG) .
+
+.PHONY: build-installer
+build-installer: bin/tools/kustomize ## Write dist/install.yaml for IMG and OVERLAY
+	@rm -rf dist/overlay && mkdir -p dist/overlay
+	@cd dist/overlay && ../../bin/tools/kustomize create --resources ../../$(OVERLAY) && \
+		../../bin/tools/kustomize edit set image webhook-delivery-operator=$(IMG)
+	bin/tools/kustomize build dist/overlay >dist/install.yaml
+
+##@ Help
+
+.PHONY: help
+help: ## Show this
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@ / {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# What bench and chaos understand.
+harness_flags = $(if $(SCENARIO),-scenario=$(SCENARIO)) $(if $(SECONDS),-seconds=$(SECONDS)) $(if $(N),-n=$(N))
+
+# Tools, pinned by hack/tools/go.mod and built when they are first needed.
+bin/tools/controller-gen: package = sigs.k8s.io/controller-tools/cmd/controller-gen
+bin/tools/golangci-lint: package = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+bin/tools/govulncheck: package = golang.org/x/vuln/cmd/govulncheck
+bin/tools/kustomize: package = sigs.k8s.io/kustomize/kustomize/v5
+
+bin/tools/%: hack/tools/go.mod hack/tools/go.sum
+	@echo 'building $* (once)'
+	@GOBIN='$(CURDIR)/bin/tools' go -C hack/tools install -trimpath -buildvcs=false $(package)
+	@touch $@
