@@ -12,6 +12,10 @@ const (
 	ConditionUndeliverable = "Undeliverable"
 )
 
+// LabelRedeliver with the value "true" asks for a delivery to be made again, if it has ended, or now, if it has not. The
+// operator removes it once the request is accepted.
+const LabelRedeliver = GroupName + "/redeliver"
+
 // Phase is a delivery's state in one word. It says nothing that the conditions do not say, and exists because only a
 // plain field can be a field selector.
 type Phase string
@@ -63,6 +67,8 @@ const (
 	ReasonSecretKeyNotFound Reason = "SecretKeyNotFound"
 	// ReasonSecretInvalid says that a Secret's value cannot be used, for example as an HTTP header.
 	ReasonSecretInvalid Reason = "SecretInvalid"
+	// ReasonRedelivering says that a request to deliver again, or now, was accepted.
+	ReasonRedelivering Reason = "Redelivering"
 	// ReasonResumed says that spec.suspend was lifted and the next attempt is scheduled.
 	ReasonResumed Reason = "Resumed"
 )

@@ -24,6 +24,8 @@ import (
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name=URL,type=string,priority=1,JSONPath=`.spec.url`
 // +kubebuilder:printcolumn:name=Reason,type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Undeliverable")].reason`
+// +kubebuilder:printcolumn:name=Completed,type=string,priority=1,JSONPath=`.status.completionTime`
+// +kubebuilder:printcolumn:name=TTL,type=integer,priority=1,JSONPath=`.spec.ttlSecondsAfterFinished`
 type WebhookDelivery struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

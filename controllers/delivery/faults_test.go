@@ -1,0 +1,238 @@
+// Copyright The WebhookDelivery Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/webhookdelivery/operator/api/v1alpha1"
+)
+
+var (
+	errAway    = errors.New("connection refused")
+	deliveries = v1alpha1.GroupVersion.WithResource("webhookdeliveries").GroupResource()
+)
+
+// broken lets write through only while ok holds, and answers err otherwise.
+func broken(ok func() bool, err error) func(func() error) error {
+	return func(write func() error) error {
+		if ok() {
+			return write()
+		}
+		return err
+	}
+}
+
+func since(s *stack, d time.Duration) func() bool {
+	return func() bool { return time.Since(s.start) >= d }
+}
+
+func never() bool { return false }
+
+func TestFailedWrites(t *testing.T) {
+	refused := apierrors.NewInvalid(v1alpha1.GroupVersion.WithKind("WebhookDelivery").GroupKind(), "a", nil)
+	forbidden := apierrors.NewForbidden(deliveries, "a", errors.New("denied by policy"))
+	tests := map[string]struct {
+		answer answer
+		patch  func(*stack) func(func() error) error
+		want   []time.Duration
+		phase  v1alpha1.Phase
+	}{
+		"API server away for a minute, delivered at once": {failFirst(0),
+			func(s *stack) func(func() error) error { return broken(since(s, time.Minute), errAway) },
+			seconds(0), v1alpha1.PhaseDelivered},
+		"API server away for a minute, retries wait for it": {failFirst(1),
+			func(s *stack) func(func() error) error { return broken(since(s, time.Minute), errAway) },
+			seconds(0, 62.55), v1alpha1.PhaseDelivered},
+		"server errors": {always(500),
+			func(s *stack) func(func() error) error {
+				var n atomic.Int32
+				return broken(func() bool { return n.Add(1)%2 == 0 }, apierrors.NewInternalError(errAway))
+			}, seconds(0, 10, 40, 130), v1alpha1.PhaseUndeliverable},
+		"written, but the answer is lost": {always(500),
+			func(s *stack) func(func() error) error {
+				return func(write func() error) error {
+					if err := write(); err != nil {
+						return err
+					}
+					return errAway
+				}
+			}, seconds(0, 10, 40, 130), v1alpha1.PhaseUndeliverable},
+		"refused for good: the schedule goes on and ends": {always(500),
+			func(*stack) func(func() error) error { return broken(never, refused) },
+			seconds(0, 10, 40, 130), v1alpha1.PhasePending},
+		"refused by a policy for a while: recorded in the end": {always(500),
+			func(s *stack) func(func() error) error { return broken(since(s, 5*time.Minute), forbidden) },
+			seconds(0, 10, 40, 130), v1alpha1.PhaseUndeliverable},
+		"gone, as with the CRD: no second request": {always(500),
+			func(*stack) func(func() error) error {
+				return broken(never, apierrors.NewNotFound(deliveries, "a"))
+			}, seconds(0), v1alpha1.PhasePending},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, tc.answer, func(s *stack) {
+				s.patch = tc.patch(s)
+				s.run()
+				s.create(makeDelivery("a").obj())
+				time.Sleep(30 * time.Minute)
+				sameTimes(s.t, tc.want, s.times())
+				if got := s.get("a").Status.Phase; got != tc.phase {
+					t.Errorf("phase %s, want %s", got, tc.phase)
+				}
+				if unwritten, inFlight := s.running.reconciler.ledger.load(); unwritten != 0 || inFlight != 0 {
+					t.Errorf("%d outcomes unwritten, %d requests in flight", unwritten, inFlight)
+				}
+			})
+		})
+	}
+}
+
+func TestBackPressure(t *testing.T) {
+	inVirtualTime(t, always(200), func(s *stack) {
+		s.options.MaxUnwritten = 3
+		s.options.Limits.Total = 1
+		s.options.Limits.PerEndpoint = 1
+		s.options.Limits.PerNamespace = 1
+		s.patch = broken(since(s, 10*time.Minute), errAway)
+		s.run()
+		for i := range 20 {
+			s.create(makeDelivery(fmt.Sprint("d", i)).obj())
+		}
+		time.Sleep(9 * time.Minute)
+		if posts, _ := s.counts(); posts > 3 {
+			t.Errorf("%d requests while no outcome could be written, want at most 3", posts)
+		}
+		time.Sleep(10 * time.Minute)
+		if posts, writes := s.counts(); posts != 20 || writes != 20 {
+			t.Errorf("%d requests and %d writes in the end, want 20 each", posts, writes)
+		}
+	})
+}
+
+func TestChangesInMidFlight(t *testing.T) {
+	tests := map[string]struct {
+		during func(*stack)
+		then   func(*stack)
+		posts  int
+		phase  v1alpha1.Phase
+	}{
+		"suspended: the attempt counts": {
+			during: func(s *stack) { s.update("a", func(d *v1alpha1.WebhookDelivery) { d.Spec.Suspend = true }) },
+			then:   func(s *stack) { s.update("a", func(d *v1alpha1.WebhookDelivery) { d.Spec.Suspend = false }) },
+			posts:  4, phase: v1alpha1.PhaseUndeliverable,
+		},
+		"deleted: no more attempts": {
+			during: func(s *stack) { s.delete("a") },
+			posts:  1,
+		},
+		"deleted and made again: another delivery": {
+			during: func(s *stack) {
+				s.delete("a")
+				s.create(makeDelivery("a").with(func(d *v1alpha1.WebhookDelivery) { d.UID = "uid-b" }).obj())
+			},
+			posts: 5, phase: v1alpha1.PhaseUndeliverable,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var s *stack
+			receiver := func(n int, w http.ResponseWriter, _ *http.Request) {
+				if n == 1 {
+					tc.during(s)
+				}
+				w.WriteHeader(http.StatusBadGateway)
+			}
+			inVirtualTime(t, receiver, func(made *stack) {
+				s = made
+				s.run()
+				s.create(makeDelivery("a").obj())
+				time.Sleep(time.Minute)
+				if tc.then != nil {
+					tc.then(s)
+				}
+				time.Sleep(10 * time.Minute)
+				if posts, _ := s.counts(); posts != tc.posts {
+					t.Errorf("%d requests, want %d", posts, tc.posts)
+				}
+				if tc.phase != "" && s.get("a").Status.Phase != tc.phase {
+					t.Errorf("phase %s, want %s", s.get("a").Status.Phase, tc.phase)
+				}
+			})
+		})
+	}
+}
+
+func (s *stack) delete(name string) {
+	if err := s.client.Delete(context.Background(), s.get(name)); err != nil {
+		s.t.Error(err)
+	}
+}
+
+func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
+	slow := func(_ int, w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(5 * time.Second)
+		w.WriteHeader(http.StatusOK)
+	}
+	inVirtualTime(t, slow, func(s *stack) {
+		s.run()
+		s.create(makeDelivery("a").obj())
+		time.Sleep(time.Second)
+		s.patch = broken(since(s, 12*time.Second), errAway) // and the write has to be repeated
+		s.stop()
+		if got := s.get("a").Status.Phase; got != v1alpha1.PhaseDelivered {
+			t.Errorf("phase %q after the shutdown", got)
+		}
+		s.run()
+		time.Sleep(time.Minute)
+		if posts, _ := s.counts(); posts != 1 {
+			t.Errorf("%d requests, want 1", posts)
+		}
+	})
+}
+
+func TestNothingIsSentWithoutTheLease(t *testing.T) {
+	inVirtualTime(t, always(200), func(s *stack) {
+		s.maySend = since(s, time.Minute)
+		s.run()
+		s.create(makeDelivery("a").obj())
+		time.Sleep(2 * time.Minute)
+		if got := s.times(); len(got) != 1 || got[0] < time.Minute {
+			t.Errorf("requests at %v, want one after a minute", got)
+		}
+	})
+}
+
+func TestTakeoverKeepsToWhatTheOtherWrote(t *testing.T) {
+	var s *stack
+	// While the request is in flight, another process records the same attempt.
+	receiver := func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n == 1 {
+			d := s.get("a")
+			d.Status = DefaultPolicy().afterAttempt(d, failure(1, time.Now().Add(-time.Second)))
+			if err := s.client.Status().Update(context.Background(), d); err != nil {
+				s.t.Error(err)
+			}
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+	}
+	inVirtualTime(t, receiver, func(made *stack) {
+		s = made
+		s.run()
+		s.create(makeDelivery("a").obj())
+		time.Sleep(10 * time.Minute)
+		stored := s.get("a").Status
+		if posts, _ := s.counts(); posts != 4 || len(stored.Attempts) != 4 {
+			t.Errorf("%d requests and %d attempts, want 4 each", posts, len(stored.Attempts))
+		}
+	})
+}

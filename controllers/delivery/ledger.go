@@ -1,0 +1,250 @@
+// Copyright The WebhookDelivery Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"github.com/webhookdelivery/operator/api/v1alpha1"
+)
+
+// ledger is what this process has done and the cache may not show yet. Optimistic locking alone cannot prevent a
+// duplicate: the conflict would come after the POST. Its size follows the deliveries that are pending.
+type ledger struct {
+	mu        sync.Mutex
+	entries   map[types.NamespacedName]*entry
+	unwritten int
+	inFlight  int
+}
+
+type entry struct {
+	uid types.UID
+	// resourceVersion is that of the own last write. A cached object that is older is not acted on.
+	resourceVersion string
+	// due is when attempt number dueNumber of dueRound may be made, on this process's monotonic clock.
+	due       time.Time
+	dueNumber int
+	dueRound  int32
+	// outcome has been reached, but its write is not acknowledged yet.
+	outcome *outcome
+	// unstored is the status that the API server refuses to store for good: what is known beyond the cache.
+	unstored *v1alpha1.WebhookDeliveryStatus
+	// gone is the resource version of the cached object when the API server was found not to have it any more.
+	gone string
+}
+
+// outcome is an attempt that has been made and must be recorded: the request is never made again for want of a write.
+type outcome struct {
+	delivery *v1alpha1.WebhookDelivery
+	attempt  attempt
+	status   v1alpha1.WebhookDeliveryStatus
+}
+
+func newLedger() *ledger {
+	return &ledger{entries: map[types.NamespacedName]*entry{}}
+}
+
+// held is the outcome of key that is still to be written; nil if there is none.
+func (l *ledger) held(key types.NamespacedName) *outcome {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.entries[key]; e != nil {
+		return e.outcome
+	}
+	return nil
+}
+
+// hold keeps out until it is released.
+func (l *ledger) hold(key types.NamespacedName, out *outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entry(key, out.delivery.UID)
+	if e.outcome == nil {
+		l.unwritten++
+	}
+	e.outcome = out
+}
+
+func (l *ledger) dropOutcome(e *entry) {
+	if e.outcome != nil {
+		e.outcome = nil
+		l.unwritten--
+	}
+}
+
+// wrote remembers that this process's write of the object gave it resourceVersion, or that a live read showed it.
+func (l *ledger) wrote(key types.NamespacedName, uid types.UID, resourceVersion string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entry(key, uid)
+	e.resourceVersion = resourceVersion
+	e.unstored = nil
+	l.dropOutcome(e)
+}
+
+// refused remembers that status is d's, although the API server will not store it.
+func (l *ledger) refused(key types.NamespacedName, uid types.UID, status *v1alpha1.WebhookDeliveryStatus) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entry(key, uid)
+	e.unstored = status
+	l.dropOutcome(e)
+}
+
+// vanished remembers that the API server does not have d any more, whatever the cache says.
+func (l *ledger) vanished(key types.NamespacedName, d *v1alpha1.WebhookDelivery) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entry(key, d.UID)
+	e.gone = d.ResourceVersion
+	l.dropOutcome(e)
+}
+
+// entry returns key's entry for that UID, a new one if the last was another object's.
+func (l *ledger) entry(key types.NamespacedName, uid types.UID) *entry {
+	e := l.entries[key]
+	if e == nil || e.uid != uid {
+		if e != nil {
+			l.dropOutcome(e)
+		}
+		e = &entry{uid: uid}
+		l.entries[key] = e
+	}
+	return e
+}
+
+// isStale reports whether the cached d is older than what this process has written to it, or known to be gone.
+func (l *ledger) isStale(key types.NamespacedName, d *v1alpha1.WebhookDelivery) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[key]
+	if e == nil {
+		return false
+	}
+	if e.uid == d.UID && e.gone != "" && !isOlder(e.gone, d.ResourceVersion) {
+		return true
+	}
+	if e.resourceVersion != "" && isOlder(d.ResourceVersion, e.resourceVersion) {
+		return true
+	}
+	e.resourceVersion, e.gone = "", ""
+	return false
+}
+
+// forget drops what is known of key, which the cache no longer holds. cacheVersion is the resource version that the
+// whole cache has reached, empty if it cannot tell; forget reports false, and keeps the entry, while that is older than the last write: the cache
+// may have gone back in time and show the object again.
+func (l *ledger) forget(key types.NamespacedName, cacheVersion string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[key]
+	if e == nil {
+		return true
+	}
+	if e.resourceVersion != "" && cacheVersion != "" && isOlder(cacheVersion, e.resourceVersion) {
+		return false
+	}
+	l.dropOutcome(e)
+	delete(l.entries, key)
+	return true
+}
+
+// known is the status of d that the API server refuses to store; nil if there is none.
+func (l *ledger) known(key types.NamespacedName, uid types.UID) *v1alpha1.WebhookDeliveryStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.entries[key]; e != nil && e.uid == uid {
+		return e.unstored
+	}
+	return nil
+}
+
+// isRefused reports whether the API server refuses to store key's status.
+func (l *ledger) isRefused(key types.NamespacedName) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[key]
+	return e != nil && e.unstored != nil
+}
+
+// due returns when d's next attempt may be made, computing it only once in this process for each wait: the wall clock
+// may leap afterwards.
+func (l *ledger) due(
+	key types.NamespacedName, d *v1alpha1.WebhookDelivery, compute func() time.Time,
+) time.Time {
+	if d.Status.NextAttemptTime == nil {
+		return time.Time{}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entry(key, d.UID)
+	number := len(d.Status.Attempts) + 1
+	if e.dueNumber != number || e.dueRound != d.Status.Redeliveries {
+		e.due, e.dueNumber, e.dueRound = compute(), number, d.Status.Redeliveries
+	}
+	return e.due
+}
+
+// forgetDue makes due compute key's next wait anew.
+func (l *ledger) forgetDue(key types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.entries[key]; e != nil {
+		e.dueNumber = 0
+	}
+}
+
+// setDue remembers when the attempt after out's may be made, counted from the end of out's request.
+func (l *ledger) setDue(key types.NamespacedName, out *outcome) {
+	next := out.status.NextAttemptTime
+	if next == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entry(key, out.delivery.UID)
+	e.due = out.attempt.finished.Add(next.Sub(out.attempt.end()))
+	e.dueNumber, e.dueRound = len(out.status.Attempts)+1, out.status.Redeliveries
+}
+
+// begin and end count the requests in flight.
+func (l *ledger) begin() { l.count(1) }
+func (l *ledger) end()   { l.count(-1) }
+
+func (l *ledger) count(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inFlight += n
+}
+
+// load is how many outcomes are unwritten and how many requests are in flight.
+func (l *ledger) load() (unwritten, inFlight int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unwritten, l.inFlight
+}
+
+// keys are the keys that have an unwritten outcome.
+func (l *ledger) keys() []types.NamespacedName {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var keys []types.NamespacedName
+	for key, e := range l.entries {
+		if e.outcome != nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// isOlder compares two resource versions of the same resource (KEP-5504). What cannot be compared is taken as older: to
+// wait is safe, to act is not.
+func isOlder(version, than string) bool {
+	order, err := resourceversion.CompareResourceVersion(version, than)
+	return err != nil || order < 0
+}

@@ -1,0 +1,98 @@
+// Copyright The WebhookDelivery Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/webhookdelivery/operator/api/v1alpha1"
+)
+
+// The metrics. Every label has a closed set of values: reasons of the API, or what its comment lists.
+var (
+	// attemptsTotal counts recorded attempts. result: Delivered, or the attempt's reason.
+	attemptsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "webhookdelivery_attempts_total",
+		Help: "Attempts that were made and recorded, by result.",
+	}, []string{"result"})
+	// attemptSeconds measures the requests.
+	attemptSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "webhookdelivery_attempt_duration_seconds",
+		Help:    "Time from the start of an attempt to its response header or failure.",
+		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15},
+	})
+	// finishedTotal counts deliveries that ended. phase: Delivered, Undeliverable. reason: the condition's.
+	finishedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "webhookdelivery_finished_total",
+		Help: "Deliveries that became Delivered or Undeliverable, by reason.",
+	}, []string{"phase", "reason"})
+	// deliveredSeconds measures what users wait for. metadata.creationTimestamp has a resolution of a second.
+	deliveredSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "webhookdelivery_delivered_after_seconds",
+		Help:    "Time from the creation of a delivery to the end of the attempt that succeeded.",
+		Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000},
+	})
+	// lateSeconds measures how long after its due time a retry started.
+	lateSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "webhookdelivery_retry_lateness_seconds",
+		Help:    "Time from when a retry was due to when it started.",
+		Buckets: []float64{.001, .005, .01, .05, .1, .25, .5, 1, 5, 10, 60, 600},
+	})
+	// staleTotal counts objects that were not acted on because the cache was older than an own write.
+	staleTotal = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "webhookdelivery_stale_cache_skips_total",
+		Help: "Reconciliations put off because the cache was older than the operator's own last write.",
+	})
+	// writeErrorsTotal counts status writes that failed. kind: conflict, refused, gone, error.
+	writeErrorsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "webhookdelivery_status_write_errors_total",
+		Help: "Status writes that failed, by kind: conflict, refused, gone or error.",
+	}, []string{"kind"})
+	// duplicatesTotal counts attempts found to have been made by another process too.
+	duplicatesTotal = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "webhookdelivery_duplicate_attempts_total",
+		Help: "Attempts that turned out to have been made by another process too.",
+	})
+	// heldBackTotal counts attempts put off. cause: unwritten, lease.
+	heldBackTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "webhookdelivery_held_back_total",
+		Help: "Attempts put off because too many outcomes are unwritten or the lease is running out.",
+	}, []string{"cause"})
+	// buildInfo is always 1. version: that of the operator.
+	buildInfo = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "webhookdelivery_build_info",
+		Help: "Always 1; its label is the version of the operator.",
+	}, []string{"version"})
+)
+
+func init() {
+	metrics.Registry.MustRegister(attemptsTotal, attemptSeconds, finishedTotal, deliveredSeconds, lateSeconds,
+		staleTotal, writeErrorsTotal, duplicatesTotal, heldBackTotal, buildInfo)
+}
+
+// SetVersion tells the metrics which version of the operator runs.
+func SetVersion(version string) { buildInfo.WithLabelValues(version).Set(1) }
+
+// observeAttempt counts an attempt of d once it is recorded.
+func observeAttempt(d *v1alpha1.WebhookDelivery, a attempt) {
+	result := string(a.Reason)
+	if a.delivered {
+		result = string(v1alpha1.PhaseDelivered)
+		deliveredSeconds.Observe(a.end().Sub(d.CreationTimestamp.Time).Seconds())
+	}
+	attemptsTotal.WithLabelValues(result).Inc()
+	attemptSeconds.Observe((time.Duration(a.DurationMilliseconds) * time.Millisecond).Seconds())
+	if due := d.Status.NextAttemptTime; due != nil {
+		lateSeconds.Observe(max(0, a.StartTime.Sub(due.Time).Seconds()))
+	}
+}
+
+// observeFinish counts a delivery that has ended.
+func observeFinish(s *v1alpha1.WebhookDeliveryStatus) {
+	reason, _ := final(s)
+	finishedTotal.WithLabelValues(string(s.Phase), string(reason)).Inc()
+}

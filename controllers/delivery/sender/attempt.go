@@ -1,0 +1,47 @@
+// Copyright The WebhookDelivery Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package sender
+
+import (
+	"context"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+)
+
+// attempt notes how far one request came. net/http calls from several goroutines, some of which outlive the request.
+type attempt struct {
+	start, deadline time.Time
+	conn            atomic.Pointer[responseConn] // on which the request was written
+	handshaking     atomic.Bool                  // a TLS handshake with the receiver has begun
+	answered        atomic.Bool                  // the receiver has sent something
+	lines           atomic.Int64                 // of the response header
+}
+
+type attemptKey struct{}
+
+// attemptFrom returns the attempt that a connection is made for. Every request of a Sender has one.
+func attemptFrom(ctx context.Context) *attempt {
+	return ctx.Value(attemptKey{}).(*attempt)
+}
+
+// context returns a context to make the request with.
+func (a *attempt) context(ctx context.Context) context.Context {
+	ctx = context.WithValue(ctx, attemptKey{}, a)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { a.conn.Store(nil) }, // also for a second one, nothing having been written to the first
+		GotConn: func(info httptrace.GotConnInfo) {
+			conn := info.Conn.(*responseConn)
+			a.conn.Store(conn)
+			conn.begin(a)
+		},
+	})
+}
+
+// headerRead is called when the response header has been read.
+func (a *attempt) headerRead() {
+	if conn := a.conn.Load(); conn != nil {
+		conn.end(a)
+	}
+}

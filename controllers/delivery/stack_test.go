@@ -1,0 +1,402 @@
+// Copyright The WebhookDelivery Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/controllers/delivery/sender"
+	"github.com/webhookdelivery/operator/hack/receiver/pipenet"
+)
+
+// post is a request as the receiver saw it.
+type post struct {
+	at     time.Duration // since the start of the test
+	id     string
+	secret string
+	body   string
+}
+
+// answer is what the receiver does with the n-th request, which counts from 1.
+type answer func(n int, w http.ResponseWriter, r *http.Request)
+
+// stack is the operator's whole path in virtual time: a client that keeps objects in memory, the real informer, queue,
+// controller and sender, and a receiver behind an in-memory network.
+type stack struct {
+	t       *testing.T
+	start   time.Time
+	client  client.WithWatch
+	network *pipenet.Listener
+	server  *http.Server
+
+	policy   Policy
+	options  Options
+	watchLag time.Duration
+	maySend  func() bool
+	// patch, if set, stands around every status write.
+	patch func(write func() error) error
+
+	// unlabelled, if set, is the answer to every patch that is not of status.
+	unlabelled error
+
+	mu     sync.Mutex
+	posts  []post
+	writes int
+	reads  atomic.Int32
+
+	running *running
+}
+
+// settling is how long the operator takes to start.
+const settling = time.Second
+
+// running is one life of the operator.
+type running struct {
+	reconciler *Reconciler
+	sender     *sender.Sender
+	cancel     context.CancelFunc
+	done       []chan struct{}
+	// dead is set when the process has been killed: nothing that it does reaches the API server any more.
+	dead atomic.Bool
+}
+
+// inVirtualTime runs test against a stack whose receiver answers with a.
+func inVirtualTime(t *testing.T, a answer, test func(*stack)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stack{t: t, start: time.Now(), network: pipenet.Listen(), policy: DefaultPolicy(), options: DefaultOptions()}
+		s.options.ShutdownFlush = 25 * time.Second
+		s.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			a(s.record(r), w, r)
+		})}
+		go s.server.Serve(s.network) //nolint:errcheck // ends with ErrServerClosed
+		s.client = s.newClient()
+		defer func() {
+			s.stop()
+			s.network.Close()
+			s.server.Close()
+		}()
+		test(s)
+	})
+}
+
+// record counts a request and returns its number.
+func (s *stack) record(r *http.Request) int {
+	body, _ := io.ReadAll(r.Body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.posts = append(s.posts, post{
+		time.Since(s.start), r.Header.Get("webhook-id"), r.Header.Get("x-webhook-secret"), string(body)})
+	return len(s.posts)
+}
+
+func (s *stack) newClient() client.WithWatch {
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		s.t.Fatal(err)
+	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithRESTMapper(mapper()).WithGlobalResourceVersionCounter().
+		WithStatusSubresource(&v1alpha1.WebhookDelivery{}).
+		WithInterceptorFuncs(interceptor.Funcs{
+			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
+				opts ...client.SubResourcePatchOption) error {
+				write := func() error {
+					err := c.SubResource(sub).Patch(ctx, o, p, opts...)
+					if err == nil {
+						s.mu.Lock()
+						s.writes++
+						s.mu.Unlock()
+					}
+					return err
+				}
+				if s.patch != nil {
+					return s.patch(write)
+				}
+				return write()
+			},
+			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch,
+				opts ...client.PatchOption) error {
+				if s.unlabelled != nil {
+					return s.unlabelled
+				}
+				return c.Patch(ctx, o, p, opts...)
+			},
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object,
+				opts ...client.GetOption) error {
+				s.reads.Add(1)
+				return c.Get(ctx, key, o, opts...)
+			},
+		}).Build()
+}
+
+func mapper() meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper(nil)
+	gv := v1alpha1.GroupVersion
+	m.AddSpecific(gv.WithKind("WebhookDelivery"), gv.WithResource("webhookdeliveries"),
+		gv.WithResource("webhookdelivery"), meta.RESTScopeNamespace)
+	m.Add(corev1.SchemeGroupVersion.WithKind("Secret"), meta.RESTScopeNamespace)
+	return m
+}
+
+// run starts the operator.
+func (s *stack) run() {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	life := &running{cancel: cancel}
+	objects := s.newCache(CachedObjects(), func(d *v1alpha1.WebhookDelivery) bool { return !d.IsFinished() })
+	labelled := s.newCache(LabelledObjects(), isLabelled)
+	var err error
+	life.sender, err = sender.New(sender.Config{
+		RequestTimeout: 10 * time.Second, UserAgent: "test", AllowHTTP: true, AllowedPorts: sender.DefaultPorts,
+		MaxConnsPerEndpoint: s.options.Limits.PerEndpoint, MaxIdleConns: 100, Dialer: s.network,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	life.reconciler, err = New(s.policy, s.options, Dependencies{
+		Cache: objects, Labelled: labelled, Live: s.client, Writer: s.through(life), Events: events.NewFakeRecorder(1000), Sender: life.sender,
+		MaySend: s.maySend, Jitter: func() float64 { return 0 },
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c, err := life.reconciler.newController(logr.Discard(), true)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, start := range []func(context.Context) error{objects.Start, labelled.Start, c.Start} {
+		done := make(chan struct{})
+		life.done = append(life.done, done)
+		go func() {
+			defer close(done)
+			if err := start(ctx); err != nil {
+				s.t.Error(err)
+			}
+		}()
+	}
+	// The informer starts in steps of a tenth of a second.
+	if !objects.WaitForCacheSync(ctx) || !labelled.WaitForCacheSync(ctx) {
+		s.t.Fatal("the cache does not sync")
+	}
+	time.Sleep(settling)
+	if len(s.seen()) == 0 {
+		s.start = time.Now()
+	}
+	s.running = life
+}
+
+// newCache returns a cache of the objects that are selected.
+func (s *stack) newCache(objects cache.ByObject, selects func(*v1alpha1.WebhookDelivery) bool) cache.Cache {
+	c, err := cache.New(&rest.Config{}, cache.Options{
+		Scheme: s.client.Scheme(), Mapper: mapper(),
+		ByObject: map[client.Object]cache.ByObject{&v1alpha1.WebhookDelivery{}: objects},
+		NewInformer: func(_ toolscache.ListerWatcher, o runtime.Object, resync time.Duration, ix toolscache.Indexers,
+		) toolscache.SharedIndexInformer {
+			return toolscache.NewSharedIndexInformer(&selected{s, selects}, o, resync, ix)
+		},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+// stop ends the operator as SIGTERM does.
+func (s *stack) stop() {
+	if s.running == nil {
+		return
+	}
+	s.running.cancel()
+	flushing, cancel := context.WithTimeout(context.Background(), s.options.ShutdownFlush)
+	defer cancel()
+	if err := s.running.reconciler.Flush(flushing); err != nil {
+		s.t.Log(err)
+	}
+	for _, done := range s.running.done {
+		<-done
+	}
+	s.running.sender.Close()
+	s.running = nil
+}
+
+// kill ends the operator as SIGKILL does: what it has in memory is lost, and requests in flight arrive or do not.
+func (s *stack) kill() {
+	s.running.dead.Store(true)
+	s.running.cancel()
+	s.running.sender.Close()
+	for _, done := range s.running.done {
+		<-done
+	}
+	s.running = nil
+}
+
+// through is the client of one life of the operator.
+func (s *stack) through(life *running) client.Client {
+	killed := errors.New("killed")
+	return interceptor.NewClient(s.client, interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
+			opts ...client.SubResourcePatchOption) error {
+			if life.dead.Load() {
+				return killed
+			}
+			return c.SubResource(sub).Patch(ctx, o, p, opts...)
+		},
+	})
+}
+
+func (s *stack) create(o client.Object) {
+	s.t.Helper()
+	o.SetResourceVersion("")
+	if err := s.client.Create(context.Background(), o); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// get returns the stored object.
+func (s *stack) get(name string) *v1alpha1.WebhookDelivery {
+	s.t.Helper()
+	d := &v1alpha1.WebhookDelivery{}
+	key := types.NamespacedName{Namespace: "tasks", Name: name}
+	if err := s.client.Get(context.Background(), key, d); err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
+
+func (s *stack) update(name string, change func(*v1alpha1.WebhookDelivery)) {
+	s.t.Helper()
+	d := s.get(name)
+	change(d)
+	d.Generation++
+	if err := s.client.Update(context.Background(), d); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// seen are the requests so far.
+func (s *stack) seen() []post {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.posts)
+}
+
+// times are when the requests arrived.
+func (s *stack) times() (times []time.Duration) {
+	for _, p := range s.seen() {
+		times = append(times, p.at.Truncate(time.Millisecond))
+	}
+	return times
+}
+
+func (s *stack) counts() (posts, writes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.posts), s.writes
+}
+
+// selected lists and watches what the API server would under a selector, watchLag late.
+type selected struct {
+	s       *stack
+	selects func(*v1alpha1.WebhookDelivery) bool
+}
+
+func (*selected) IsWatchListSemanticsUnSupported() bool { return true }
+
+func (l *selected) List(metav1.ListOptions) (runtime.Object, error) {
+	var all v1alpha1.WebhookDeliveryList
+	if err := l.s.client.List(context.Background(), &all); err != nil {
+		return nil, err
+	}
+	some := all.DeepCopy()
+	some.Items = slices.DeleteFunc(some.Items, func(d v1alpha1.WebhookDelivery) bool { return !l.selects(&d) })
+	return some, nil
+}
+
+func (l *selected) Watch(metav1.ListOptions) (watch.Interface, error) {
+	in, err := l.s.client.Watch(context.Background(), &v1alpha1.WebhookDeliveryList{})
+	if err != nil {
+		return nil, err
+	}
+	return delayed(in, l.selects, l.s.watchLag), nil
+}
+
+// delayedWatch hands on the events of in, each later by a lag.
+type delayedWatch struct {
+	in   watch.Interface
+	out  chan watch.Event
+	stop chan struct{}
+	once sync.Once
+}
+
+func delayed(in watch.Interface, selects func(*v1alpha1.WebhookDelivery) bool, lag time.Duration) *delayedWatch {
+	w := &delayedWatch{in: in, out: make(chan watch.Event), stop: make(chan struct{})}
+	type stamped struct {
+		watch.Event
+		due time.Time
+	}
+	queue := make(chan stamped, 10000)
+	go func() {
+		defer close(queue)
+		for e := range in.ResultChan() {
+			// What is not selected any more is deleted for this watch; what it never saw does it no harm.
+			if d, ok := e.Object.(*v1alpha1.WebhookDelivery); ok && !selects(d) {
+				e.Type = watch.Deleted
+			}
+			queue <- stamped{e, time.Now().Add(lag)}
+		}
+	}()
+	go func() {
+		defer close(w.out)
+		for e := range queue {
+			select {
+			case <-time.After(time.Until(e.due)):
+			case <-w.stop:
+				return
+			}
+			select {
+			case w.out <- e.Event:
+			case <-w.stop:
+				return
+			}
+		}
+	}()
+	return w
+}
+
+func (w *delayedWatch) ResultChan() <-chan watch.Event { return w.out }
+
+func (w *delayedWatch) Stop() {
+	w.once.Do(func() {
+		w.in.Stop()
+		close(w.stop)
+	})
+}

@@ -1,0 +1,30 @@
+// Copyright The WebhookDelivery Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"github.com/webhookdelivery/operator/api/v1alpha1"
+)
+
+// maxCachedPayload is the largest payload that is kept in memory, in bytes. Larger ones are read before they are sent.
+const maxCachedPayload = 16 << 10
+
+// strip takes out of an object what the controller does not need in memory. kubectl's last-applied-configuration is among
+// the annotations: a second copy of the payload.
+func strip(object any) (any, error) {
+	if d, ok := object.(*v1alpha1.WebhookDelivery); ok {
+		d.ManagedFields = nil
+		d.Annotations = nil
+		d.OwnerReferences = nil
+		if value, ok := d.Labels[v1alpha1.LabelRedeliver]; ok {
+			d.Labels = map[string]string{v1alpha1.LabelRedeliver: value}
+		} else {
+			d.Labels = nil
+		}
+		if len(d.Spec.Payload.Raw) > maxCachedPayload {
+			d.Spec.Payload.Raw = nil
+		}
+	}
+	return object, nil
+}
