@@ -1,0 +1,67 @@
+// Copyright The WebhookDelivery Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/hack/controlplane"
+)
+
+// installed is config/default without the Deployment: nothing here would run its pods.
+var installed = []string{"manager/namespace.yaml", "crd", "rbac", "policy", "flowcontrol"}
+
+func (d *demo) startControlPlane(ctx context.Context) (string, error) {
+	plane, err := controlplane.Start(ctx, controlplane.Options{Dir: d.scratch})
+	if err != nil {
+		return "", err
+	}
+	d.plane = plane
+	d.cleanup = append(d.cleanup, plane.Stop)
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return "", err
+	}
+	d.client, err = client.New(plane.Config(), client.Options{Scheme: scheme})
+	return plane.URL().Host, err
+}
+
+func (d *demo) install(ctx context.Context) (string, error) {
+	for _, path := range installed {
+		if err := d.plane.Apply(ctx, filepath.Join(d.root, "config", path)); err != nil {
+			return "", err
+		}
+	}
+	_, err := d.plane.Kubectl(ctx, "create", "namespace", namespace)
+	return "", err
+}
+
+// applySamples applies all samples but the late Secret, with the receiver's URL in place of their own.
+func (d *demo) applySamples(ctx context.Context) (string, error) {
+	dir := filepath.Join(d.scratch, "samples")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	if err := d.samples.write(dir, d.receiver.URL()); err != nil {
+		return "", err
+	}
+	d.applied = time.Now()
+	_, err := d.plane.Kubectl(ctx, "apply", "--server-side", "--namespace", namespace, "--filename", dir)
+	return fmt.Sprintf("%s follows in %s", lateSecret, lateSecretAfter), err
+}
+
+func (d *demo) applyLateSecret(ctx context.Context) error {
+	d.secretApplied = time.Now()
+	_, err := d.plane.Kubectl(ctx, "apply", "--server-side", "--namespace", namespace,
+		"--filename", filepath.Join(d.root, "config", "samples", lateSecret))
+	return err
+}
