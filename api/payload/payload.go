@@ -15,6 +15,8 @@ import (
 )
 
 // Payload is any JSON object, kept as the bytes that were read so that every attempt sends the same ones.
+//
+// +kubebuilder:pruning:PreserveUnknownFields
 type Payload struct {
 	// task_id identifies the task for the receiver, who uses it to recognise duplicates. It is the only member that the
 	// operator knows: it can be used as a field selector, spec.payload.task_id.

@@ -66,7 +66,6 @@ type WebhookDeliverySpec struct {
 
 	// payload is the JSON object to send. It can be read by everyone who may read this object.
 	// +required
-	// +kubebuilder:pruning:PreserveUnknownFields
 	Payload payload.Payload `json:"payload"`
 
 	// tls says how to prove this client to the receiver, and which private authority signed the receiver's certificate.

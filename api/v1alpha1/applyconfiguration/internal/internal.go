@@ -32,6 +32,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: task_id
       type:
         scalar: string
+    elementType:
+      namedType: __untyped_deduced_
 - name: com.github.webhookdelivery.operator.api.v1alpha1.Attempt
   map:
     fields:
