@@ -4,9 +4,12 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -172,15 +175,15 @@ func (r *Reconciler) giveUp(
 	return r.write(ctx, key, d, afterFinish(d, step{reason: reason, message: message}, time.Now()), 0)
 }
 
-// placeOf is where d queues: deliveries to one scheme, host and port share a lane.
+// defaultPorts are what a URL without a port means (RFC 9110 section 4.2).
+var defaultPorts = map[string]string{"https": "443", "http": "80"}
+
+// placeOf is where d queues: deliveries to one scheme, host and port share a lane, however their URLs spell them.
 func placeOf(d *v1alpha1.WebhookDelivery) lanes.Place {
-	endpoint := ""
+	place := lanes.Place{Namespace: d.Namespace}
 	if u, err := url.Parse(d.Spec.URL); err == nil {
-		port := u.Port()
-		if port == "" {
-			port = u.Scheme // the scheme's own
-		}
-		endpoint = u.Scheme + "://" + u.Hostname() + ":" + port
+		host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+		place.Endpoint = u.Scheme + "://" + net.JoinHostPort(host, cmp.Or(u.Port(), defaultPorts[u.Scheme]))
 	}
-	return lanes.Place{Endpoint: endpoint, Namespace: d.Namespace}
+	return place
 }

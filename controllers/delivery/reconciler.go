@@ -64,6 +64,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{RequeueAfter: retry}, err
 	}
 	if d.IsFinished() && r.ledger.isRefused(key) {
+		r.lanes.Forget(key)
 		return r.offerAgain(ctx, key, d)
 	}
 	due := r.ledger.due(key, d, func() time.Time { return r.policy.dueTime(d, now) })
