@@ -15,10 +15,8 @@ import (
 
 	"github.com/webhookdelivery/operator/api/v1alpha1"
 	"github.com/webhookdelivery/operator/hack/controlplane"
+	"github.com/webhookdelivery/operator/hack/operator"
 )
-
-// installed is config/default without the Deployment: nothing here would run its pods.
-var installed = []string{"manager/namespace.yaml", "crd", "rbac", "policy", "flowcontrol"}
 
 func (d *demo) startControlPlane(ctx context.Context) (string, error) {
 	plane, err := controlplane.Start(ctx, controlplane.Options{Dir: d.scratch})
@@ -35,13 +33,11 @@ func (d *demo) startControlPlane(ctx context.Context) (string, error) {
 	return plane.URL().Host, err
 }
 
-func (d *demo) install(ctx context.Context) (string, error) {
-	for _, path := range installed {
-		if err := d.plane.Apply(ctx, filepath.Join(d.root, "config", path)); err != nil {
-			return "", err
-		}
+func (d *demo) install(ctx context.Context) (_ string, err error) {
+	if d.kubeconfig, err = operator.Install(ctx, d.plane); err != nil {
+		return "", err
 	}
-	_, err := d.plane.Kubectl(ctx, "create", "namespace", namespace)
+	_, err = d.plane.Kubectl(ctx, "create", "namespace", namespace)
 	return "", err
 }
 

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/webhookdelivery/operator/hack/controlplane"
+	"github.com/webhookdelivery/operator/hack/operator"
 	"github.com/webhookdelivery/operator/hack/receiver"
 )
 
@@ -65,11 +66,12 @@ type demo struct {
 	fail    context.CancelCauseFunc
 	cleanup []func() error // what to do at the end, last first
 
-	samples  samples
-	plane    *controlplane.ControlPlane
-	client   client.Client
-	receiver *receiver.Server
-	manager  *process
+	samples    samples
+	plane      *controlplane.ControlPlane
+	client     client.Client
+	receiver   *receiver.Server
+	manager    *operator.Process
+	kubeconfig string // of the operator
 
 	applied, secretApplied time.Time // when applying the samples, and the late Secret, began
 }
@@ -103,7 +105,7 @@ func run(ctx context.Context, s *screen) error {
 		s.say("\nStopping everything.")
 	}
 	err = errors.Join(err, d.stop())
-	log := tail(d.managerLog(), 40)
+	log := operator.Tail(d.managerLog(), 40)
 	if err == nil || errors.Is(err, context.Canceled) || log == "" {
 		return errors.Join(err, os.RemoveAll(d.scratch))
 	}
@@ -136,7 +138,7 @@ func (d *demo) prepare() (err error) {
 	if d.scratch, err = os.MkdirTemp("", "webhookdelivery-demo-"); err != nil {
 		return err
 	}
-	if _, err := os.Stat(d.managerPath()); err != nil {
+	if _, err := os.Stat(operator.Binary()); err != nil {
 		return fmt.Errorf("the manager is missing, run `make build`: %w", err)
 	}
 	d.samples, err = readSamples(filepath.Join(d.root, "config", "samples"))

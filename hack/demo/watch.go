@@ -104,7 +104,7 @@ func (d *demo) collect(ctx context.Context) (e evidence, err error) {
 			return e, context.Cause(ctx)
 		}
 	}
-	if err := d.manager.stop(); err != nil {
+	if err := d.manager.Stop(); err != nil {
 		return e, err
 	}
 	if e.deliveries, err = d.deliveries(ctx); err != nil {

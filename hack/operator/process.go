@@ -4,7 +4,7 @@
 package operator
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +23,6 @@ import (
 
 const (
 	readyTimeout = 60 * time.Second
-	// stopTimeout is longer than the manager's own graceful shutdown.
-	stopTimeout = 50 * time.Second
 )
 
 // Options say how to run a manager.
@@ -43,14 +41,14 @@ type Options struct {
 
 // Process is a running manager.
 type Process struct {
-	options Options
-	cmd     *exec.Cmd
-	ended   chan struct{}
-	told    chan struct{}
-	err     error
+	child   *child
+	log     string
 	probes  string
 	metrics string
 }
+
+// Binary is the path of the manager that Build makes.
+func Binary() string { return filepath.Join(Root(), "bin", "manager") }
 
 // Build builds bin/manager.
 func Build(ctx context.Context) error {
@@ -63,13 +61,9 @@ func Build(ctx context.Context) error {
 	return nil
 }
 
-// Start runs a manager in a process group of its own, so that Ctrl-C reaches only who started it. It does not wait until
-// the manager is ready.
+// Start runs a manager. It does not wait until the manager is ready.
 func Start(ctx context.Context, o Options) (*Process, error) {
-	if o.Binary == "" {
-		o.Binary = filepath.Join(Root(), "bin", "manager")
-	}
-	p := &Process{options: o, ended: make(chan struct{}), told: make(chan struct{}, 1)}
+	p := &Process{log: o.LogFile}
 	var err error
 	if p.probes, err = freeAddress(ctx); err != nil {
 		return nil, err
@@ -77,34 +71,11 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	if p.metrics, err = freeAddress(ctx); err != nil {
 		return nil, err
 	}
-	log, err := os.OpenFile(o.LogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("opening the manager's log: %w", err)
-	}
-	defer func() { _ = log.Close() }()              // the child has a copy
-	p.cmd = exec.Command(o.Binary, append([]string{ //nolint:noctx // it is ended by Stop or Kill, as a test wants it
+	p.child, err = startChild(o.LogFile, o.Died, cmp.Or(o.Binary, Binary()), append([]string{
 		"--kubeconfig=" + o.Kubeconfig, "--leader-elect", "--leader-election-namespace=" + Namespace,
 		"--health-probe-bind-address=" + p.probes, "--metrics-bind-address=" + p.metrics, "--metrics-secure=false",
 	}, o.Args...)...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting the manager: %w", err)
-	}
-	go p.wait()
-	return p, nil
-}
-
-func (p *Process) wait() {
-	p.err = p.cmd.Wait()
-	close(p.ended)
-	select {
-	case <-p.told:
-	default:
-		if p.options.Died != nil {
-			p.options.Died(fmt.Errorf("the manager ended by itself: %s%s", p.cmd.ProcessState, Tail(p.options.LogFile, 20)))
-		}
-	}
+	return p, err
 }
 
 // WaitReady returns when the manager says that it is ready: as a standby, or as a leader whose caches have synced.
@@ -116,7 +87,7 @@ func (p *Process) WaitReady(ctx context.Context) error {
 				return false, err
 			}
 			select {
-			case <-p.ended:
+			case <-p.child.ended:
 				return false, errors.New("it has ended")
 			default:
 			}
@@ -127,7 +98,7 @@ func (p *Process) WaitReady(ctx context.Context) error {
 			return resp.StatusCode == http.StatusOK, resp.Body.Close()
 		})
 	if err != nil {
-		return fmt.Errorf("waiting until the manager is ready: %w%s", err, Tail(p.options.LogFile, 20))
+		return fmt.Errorf("waiting until the manager is ready: %w%s", err, Tail(p.log, 20))
 	}
 	return nil
 }
@@ -136,60 +107,23 @@ func (p *Process) WaitReady(ctx context.Context) error {
 func (p *Process) MetricsURL() string { return "http://" + p.metrics + "/metrics" }
 
 // PID is the manager's process id.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+func (p *Process) PID() int { return p.child.cmd.Process.Pid }
 
 // Ended is closed when the manager has ended.
-func (p *Process) Ended() <-chan struct{} { return p.ended }
+func (p *Process) Ended() <-chan struct{} { return p.child.ended }
 
 // Signal sends a signal to the manager, and reports nothing if it has ended already.
-func (p *Process) Signal(s syscall.Signal) error {
-	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("signalling the manager: %w", err)
-	}
-	return nil
-}
+func (p *Process) Signal(s syscall.Signal) error { return p.child.signal(s) }
 
 // Kill kills the manager and returns when it has ended.
-func (p *Process) Kill() error {
-	p.expectEnd()
-	err := p.Signal(syscall.SIGKILL)
-	<-p.ended
-	return err
-}
+func (p *Process) Kill() error { return p.child.kill() }
 
 // Stop asks the manager to end as Kubernetes does, kills it if it does not, and returns an error unless it ended well.
 func (p *Process) Stop() error {
-	p.expectEnd()
-	if err := p.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	select {
-	case <-p.ended:
-	case <-time.After(stopTimeout):
-		return errors.Join(errors.New("the manager did not end in time"), p.Kill())
-	}
-	if p.err != nil {
-		return fmt.Errorf("the manager ended badly: %w%s", p.err, Tail(p.options.LogFile, 20))
+	if err := p.child.stop(); err != nil {
+		return fmt.Errorf("%w%s", err, Tail(p.log, 20))
 	}
 	return nil
-}
-
-func (p *Process) expectEnd() {
-	select {
-	case p.told <- struct{}{}:
-	default:
-	}
-}
-
-// Tail returns the last lines of a file as an appendix to an error message; nothing if there are none.
-func Tail(path string, lines int) string {
-	text, err := os.ReadFile(path)
-	text = bytes.TrimSpace(text)
-	if err != nil || len(text) == 0 {
-		return ""
-	}
-	all := bytes.Split(text, []byte("\n"))
-	return fmt.Sprintf("\n\nThe end of %s:\n%s", path, bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
 }
 
 // freeAddress returns a loopback address that nobody listens on.

@@ -1,7 +1,7 @@
 // Copyright The WebhookDelivery Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package operator
 
 import (
 	"context"
@@ -30,12 +30,12 @@ func TestProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			log := filepath.Join(t.TempDir(), "log")
 			died := make(chan error, 1)
-			p, err := start(log, func(err error) { died <- err }, "/bin/sh", "-c", tc.script)
+			p, err := startChild(log, func(err error) { died <- err }, "/bin/sh", "-c", tc.script)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if tc.died != "" {
-				if err := <-died; err.Error() != tc.died {
+				if err := <-died; !strings.HasPrefix(err.Error(), tc.died) {
 					t.Errorf("died: %v, want %s", err, tc.died)
 				}
 			} else {
@@ -72,16 +72,16 @@ func waitForText(t *testing.T, path string) {
 
 func TestTail(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	if got := tail(path, 2); got != "" {
+	if got := Tail(path, 2); got != "" {
 		t.Errorf("of no file: %q", got)
 	}
 	if err := os.WriteFile(path, []byte("one\ntwo\nthree\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff("\n\nThe end of "+path+":\ntwo\nthree", tail(path, 2)); diff != "" {
+	if diff := cmp.Diff("\n\nThe end of "+path+":\ntwo\nthree", Tail(path, 2)); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff("\n\nThe end of "+path+":\none\ntwo\nthree", tail(path, 9)); diff != "" {
+	if diff := cmp.Diff("\n\nThe end of "+path+":\none\ntwo\nthree", Tail(path, 9)); diff != "" {
 		t.Error(diff)
 	}
 }
