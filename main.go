@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -33,6 +34,9 @@ import (
 	"github.com/webhookdelivery/operator/api/v1alpha1"
 	"github.com/webhookdelivery/operator/controllers/delivery"
 	"github.com/webhookdelivery/operator/controllers/delivery/sender"
+	"github.com/webhookdelivery/operator/controllers/fetch"
+	"github.com/webhookdelivery/operator/controllers/jobs"
+	"github.com/webhookdelivery/operator/controllers/retention"
 )
 
 // version is set by the linker.
@@ -109,6 +113,31 @@ func add(mgr manager.Manager, r *delivery.Reconciler, o options) error {
 	if err := r.SetupWithManager(mgr); err != nil {
 		return err
 	}
+	sweeper, err := retention.New(mgr.GetConfig(), o.retention)
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(sweeper); err != nil {
+		return fmt.Errorf("adding retention: %w", err)
+	}
+	if o.jobs {
+		if err := jobs.New(mgr.GetClient(), mgr.GetEventRecorder("webhookdelivery-jobs")).SetupWithManager(mgr); err != nil {
+			return err
+		}
+	}
+	if o.fetch.Enabled() {
+		endpoint, err := fetch.New(mgr.GetConfig(), mgr.GetHTTPClient(), mgr.GetAPIReader(), mgr.GetLogger(), o.fetch)
+		if err != nil {
+			return err
+		}
+		if err := mgr.Add(endpoint); err != nil {
+			return fmt.Errorf("adding /fetch: %w", err)
+		}
+	}
+	return addProbes(mgr)
+}
+
+func addProbes(mgr manager.Manager) error {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("adding the liveness probe: %w", err)
 	}
@@ -138,9 +167,13 @@ func cachesSynced(mgr manager.Manager) healthz.Checker {
 // manager is what the manager is made with.
 func (o *options) manager(leadership *delivery.Leadership) ctrl.Options {
 	graceful := o.delivery.ShutdownFlush + time.Second
+	objects := o.cache(delivery.CachedObjects())
+	if o.jobs {
+		objects.ByObject[&batchv1.Job{}] = jobs.CachedObjects()
+	}
 	options := ctrl.Options{
 		Scheme:                  scheme(),
-		Cache:                   o.cache(delivery.CachedObjects()),
+		Cache:                   objects,
 		Metrics:                 metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure},
 		HealthProbeBindAddress:  o.probeAddress,
 		PprofBindAddress:        o.pprofAddress,
@@ -194,6 +227,10 @@ type options struct {
 	delivery delivery.Options
 	sender   sender.Config
 
+	retention retention.Options
+	fetch     fetch.Options
+	jobs      bool
+
 	namespaces   []string
 	flushTimeout time.Duration
 
@@ -218,6 +255,7 @@ func defaultOptions() options {
 			OnReloadError:  func(err error) { ctrl.Log.Error(err, "the new CA bundle is not used") },
 		},
 	}
+	o.retention, o.fetch = retention.DefaultOptions(), fetch.DefaultOptions()
 	o.delivery.Limits.PerNamespace = 0 // half of the total, unless set
 	return o
 }
@@ -226,6 +264,9 @@ func defaultOptions() options {
 func (o *options) bind(f *flag.FlagSet) {
 	o.bindDelivery(f)
 	o.bindSender(f)
+	o.bindRetention(f)
+	o.fetch.Bind(f)
+	f.BoolVar(&o.jobs, "jobs", false, "make deliveries of Jobs that are labelled for it: needs rights on Jobs")
 	f.Func("namespaces", "comma-separated namespaces to watch (default all)", list(&o.namespaces, text))
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work, chosen by a Lease")
 	f.StringVar(&o.leaderNamespace, "leader-election-namespace", "", "namespace of the Lease (default the pod's own)")
@@ -283,6 +324,21 @@ func (o *options) bindSender(f *flag.FlagSet) {
 		})
 }
 
+func (o *options) bindRetention(f *flag.FlagSet) {
+	ttl := func(value **time.Duration) func(string) error {
+		return func(s string) (err error) {
+			*value, err = retention.ParseTTL(s)
+			return err
+		}
+	}
+	f.Func("ttl-delivered", "how long a Delivered object is kept, or never to delete it (default 24h)",
+		ttl(&o.retention.Delivered))
+	f.Func("ttl-undeliverable", "how long an Undeliverable object is kept, or never to delete it (default 168h)",
+		ttl(&o.retention.Undeliverable))
+	f.DurationVar(&o.retention.Interval, "retention-interval", o.retention.Interval,
+		"how often finished objects are looked through")
+}
+
 // list parses a comma-separated flag into values, replacing what they were.
 func list[T any](values *[]T, parse func(string) (T, error)) func(string) error {
 	return func(s string) error {
@@ -310,6 +366,7 @@ func (o *options) complete() error {
 		limits.PerNamespace = max(1, limits.Total/2)
 	}
 	limits.PerEndpoint = min(limits.PerEndpoint, limits.Total)
+	o.retention.Namespaces = o.namespaces
 	o.delivery.ShutdownFlush = o.sender.RequestTimeout + writeTime
 	o.sender.MaxConnsPerEndpoint = limits.PerEndpoint
 	o.sender.MaxIdleConns = 2 * limits.Total
@@ -337,5 +394,7 @@ func (o *options) logSettings(logger logr.Logger) {
 		"maxUnwritten", o.delivery.MaxUnwritten, "allowHTTP", o.sender.AllowHTTP,
 		"allowCIDRs", o.sender.AllowCIDRs, "denyCIDRs", o.sender.DenyCIDRs,
 		"allowedPorts", o.sender.AllowedPorts.String(), "egressProxy", o.sender.EgressProxy != nil,
-		"namespaces", o.namespaces, "leaderElect", o.leaderElect)
+		"namespaces", o.namespaces, "leaderElect", o.leaderElect,
+		"ttlDelivered", o.retention.Delivered, "ttlUndeliverable", o.retention.Undeliverable,
+		"jobs", o.jobs, "fetch", o.fetch.BindAddress)
 }

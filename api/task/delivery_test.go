@@ -40,7 +40,7 @@ func good() (*metav1.PartialObjectMetadata, task.Result, task.Target) {
 func TestDelivery(t *testing.T) {
 	o, r, target := good()
 	r.Extra = map[string]any{"image_urls": []string{"https://cdn.example/0.png?a=1&b=2"}, "seed": 42}
-	target.SecretName = "webhook"
+	target.SecretName, target.SecretKey = "webhook", "current"
 	got, err := task.Delivery(o, imagine, r, target)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestDelivery(t *testing.T) {
 				UID: "550e8400-e29b-41d4-a716-446655440000", Controller: new(true)}}},
 		Spec: v1alpha1.WebhookDeliverySpec{
 			URL:       "https://your-server.example/webhook",
-			SecretRef: &v1alpha1.SecretKeyReference{Name: "webhook"},
+			SecretRef: &v1alpha1.SecretKeyReference{Name: "webhook", Key: "current"},
 			Payload: payload.Payload{TaskID: "550e8400-e29b-41d4-a716-446655440000", Raw: []byte(
 				`{"image_urls":["https://cdn.example/0.png?a=1\u0026b=2"],"percentage":"100","seed":42,` +
 					`"status":"finished","task_id":"550e8400-e29b-41d4-a716-446655440000","task_type":"imagine"}`)},

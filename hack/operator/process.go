@@ -65,10 +65,10 @@ func Build(ctx context.Context) error {
 func Start(ctx context.Context, o Options) (*Process, error) {
 	p := &Process{log: o.LogFile}
 	var err error
-	if p.probes, err = freeAddress(ctx); err != nil {
+	if p.probes, err = FreeAddress(ctx); err != nil {
 		return nil, err
 	}
-	if p.metrics, err = freeAddress(ctx); err != nil {
+	if p.metrics, err = FreeAddress(ctx); err != nil {
 		return nil, err
 	}
 	p.child, err = startChild(o.LogFile, o.Died, cmp.Or(o.Binary, Binary()), append([]string{
@@ -126,8 +126,8 @@ func (p *Process) Stop() error {
 	return nil
 }
 
-// freeAddress returns a loopback address that nobody listens on.
-func freeAddress(ctx context.Context) (string, error) {
+// FreeAddress returns a loopback address, host and port, that nobody listens on.
+func FreeAddress(ctx context.Context) (string, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

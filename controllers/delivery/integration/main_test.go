@@ -36,6 +36,8 @@ var (
 	cluster client.WithWatch
 	inbox   *receiver.Server
 	manager *operator.Process
+	// fetchURL is where the manager serves /fetch.
+	fetchURL string
 )
 
 const (
@@ -96,11 +98,20 @@ func startManager(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := plane.Apply(ctx, filepath.Join(operator.Root(), "config", "overlays", "with-jobs", "role.yaml")); err != nil {
+		return err
+	}
+	address, err := operator.FreeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	fetchURL = "http://" + address + "/fetch"
 	manager, err = operator.Start(ctx, operator.Options{
 		Kubeconfig: kubeconfig, LogFile: filepath.Join(plane.Dir(), "manager.log"),
 		Args: []string{
 			"--retry-schedule=1s,2s,3s", "--ca-bundle=" + authority,
 			"--allow-cidrs=127.0.0.0/8", "--allowed-ports=" + to.Port(),
+			"--jobs", "--fetch-bind-address=" + address,
 		},
 	})
 	if err != nil {

@@ -1,0 +1,17 @@
+// Copyright The WebhookDelivery Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fetch
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+// requestsTotal counts answers. code: 200, 400, 404, 405, 413, 429, 503.
+var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "webhookdelivery_fetch_requests_total",
+	Help: "Requests of /fetch, by the HTTP status of the answer.",
+}, []string{"code"})
+
+func init() { metrics.Registry.MustRegister(requestsTotal) }
