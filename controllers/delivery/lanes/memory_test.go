@@ -72,7 +72,7 @@ func TestIdleVanishes(t *testing.T) {
 				}
 				releaseAll(held)
 			}
-			woken, held = nil, nil
+			woken = nil
 			after := heapInUse()
 			checkEmpty(t, l)
 			if after > before+(full-before)/100 {

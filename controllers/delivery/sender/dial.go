@@ -30,11 +30,11 @@ func (e handshakeError) Unwrap() error { return e.error }
 func (d *dialer) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	ctx, cancel := context.WithDeadline(ctx, attemptFrom(ctx).deadline)
 	defer cancel()
-	conn, err := d.connect(ctx, address)
+	conn, raw, err := d.connect(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	return &responseConn{Conn: conn}, nil
+	return &responseConn{Conn: conn, raw: raw}, nil
 }
 
 // dialTLS connects for an https URL.
@@ -42,7 +42,7 @@ func (d *dialer) dialTLS(ctx context.Context, _, address string) (net.Conn, erro
 	a := attemptFrom(ctx)
 	ctx, cancel := context.WithDeadline(ctx, a.deadline)
 	defer cancel()
-	conn, err := d.connect(ctx, address)
+	conn, raw, err := d.connect(ctx, address)
 	if err != nil {
 		return nil, err
 	}
@@ -51,20 +51,22 @@ func (d *dialer) dialTLS(ctx context.Context, _, address string) (net.Conn, erro
 	if err != nil {
 		return nil, handshakeError{err}
 	}
-	return &responseConn{Conn: secured}, nil
+	return &responseConn{Conn: secured, raw: raw}, nil
 }
 
-// connect returns a connection, without TLS, to the address. The attempt's deadline is in ctx: net/http would let the
-// dial, and all that follows, outlive the request that needed the connection.
-func (d *dialer) connect(ctx context.Context, address string) (net.Conn, error) {
+// connect returns a connection to the address, without TLS to the receiver, and what is at the bottom of it. The
+// attempt's deadline is in ctx: net/http would let the dial, and all that follows, outlive the request that needed the
+// connection.
+func (d *dialer) connect(ctx context.Context, address string) (net.Conn, *rawConn, error) {
 	if d.proxy != nil {
 		return d.proxy.connect(ctx, d.inner, address)
 	}
 	conn, err := d.inner.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return briefConn{conn}, nil
+	raw := newRawConn(conn)
+	return raw, raw, nil
 }
 
 // handshake closes conn if it fails.

@@ -168,8 +168,8 @@ func TestResolvedAddresses(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			reached := listen(t, "127.0.0.2:0", testCA().server("receiver.test"), answer(noContent))
-			_, port, _ := net.SplitHostPort(reached.addr)
+			port := freePort(t, "127.0.0.1", "127.0.0.2", "127.0.0.3", "::1")
+			reached := listen(t, "127.0.0.2:"+port, testCA().server("receiver.test"), answer(noContent))
 			reached6 := listen(t, "[::1]:"+port, testCA().server("receiver.test"), answer(noContent))
 			if tt.closed {
 				reached.stop()
@@ -194,9 +194,9 @@ func TestResolvedAddresses(t *testing.T) {
 
 // TestRebinding is a name that leads to a permitted address first and to a denied one when it is looked up again.
 func TestRebinding(t *testing.T) {
-	permitted := listen(t, "127.0.0.2:0", testCA().server("receiver.test"), answer(
+	port := freePort(t, "127.0.0.1", "127.0.0.2")
+	permitted := listen(t, "127.0.0.2:"+port, testCA().server("receiver.test"), answer(
 		"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"))
-	_, port, _ := net.SplitHostPort(permitted.addr)
 	victim := listen(t, "127.0.0.1:"+port, nil, hold)
 	zone := &dnsZone{hosts: map[string][]dnsAnswer{
 		"receiver.test.": {{addrs: []string{"127.0.0.2"}}, {addrs: []string{"127.0.0.1"}}},

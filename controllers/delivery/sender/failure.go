@@ -37,7 +37,7 @@ func failure(ctx context.Context, a *attempt, err error) (Class, string) {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return DNSError, dnsMessage(dns)
 	}
-	if connected && a.answered.Load() && !isConnectionError(err) {
+	if connected && (errors.Is(err, errTooMuch) || a.answered.Load() && !isConnectionError(err)) {
 		return InvalidResponse, invalidHeader
 	}
 	return ConnectionFailed, connectionMessage(err, connected)

@@ -29,13 +29,25 @@ import (
 	"time"
 )
 
-// TestMain lets the test binary run as the receivers of TestMemory, in a process of their own.
+// TestMain lets the test binary run as the receivers of TestMemory, in a process of their own. It sets what net/http
+// and crypto/x509 read from the environment, and only once: a proxy that does not exist, and the authorities of the
+// system.
 func TestMain(m *testing.M) {
 	if os.Getenv(receiversEnv) != "" {
 		serveGreedily()
 		return
 	}
-	os.Exit(m.Run())
+	dir := must(os.MkdirTemp("", "sender"))
+	must(0, os.WriteFile(dir+"/system.crt", systemCA().pem, 0o600))
+	for name, value := range map[string]string{
+		"HTTP_PROXY": "http://127.0.0.1:1", "HTTPS_PROXY": "http://127.0.0.1:1",
+		"SSL_CERT_FILE": dir + "/system.crt", "SSL_CERT_DIR": dir,
+	} {
+		must(0, os.Setenv(name, value))
+	}
+	code := m.Run()
+	must(0, os.RemoveAll(dir))
+	os.Exit(code)
 }
 
 // authority signs certificates for the receivers of a test.
@@ -45,7 +57,10 @@ type authority struct {
 	pem         []byte
 }
 
-var testCA = sync.OnceValue(func() authority { return newAuthority("test CA") })
+var (
+	testCA   = sync.OnceValue(func() authority { return newAuthority("test CA") })
+	systemCA = sync.OnceValue(func() authority { return newAuthority("system CA") })
+)
 
 func newAuthority(name string) authority {
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
@@ -186,6 +201,28 @@ func (r *receiver) closeAll() {
 	for _, conn := range r.conns {
 		conn.Close()
 	}
+}
+
+// freePort returns a port that is free on every host.
+func freePort(t testing.TB, hosts ...string) string {
+	t.Helper()
+	for range 100 {
+		port, free := "0", true
+		for _, host := range hosts {
+			listener, err := net.Listen("tcp", net.JoinHostPort(host, port))
+			if err != nil {
+				free = false
+				break
+			}
+			defer listener.Close()
+			_, port, _ = net.SplitHostPort(listener.Addr().String())
+		}
+		if free {
+			return port
+		}
+	}
+	t.Fatalf("no port is free on all of %q", hosts)
+	return ""
 }
 
 // answer serves HTTP requests with a fixed response and keeps the connection open.

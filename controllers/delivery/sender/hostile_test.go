@@ -48,6 +48,7 @@ var hostile = map[string]func(conn net.Conn){
 	"100 MB of headers": func(conn net.Conn) {
 		endless(conn, "HTTP/1.1 200 OK\r\n", strings.Repeat("X: y\r\n", 4<<10))
 	},
+	"short lines in the header": say("HTTP/1.1 200 OK\r\n" + strings.Repeat("a:\n", 8<<10) + "\r\n"),
 	"endless status line": func(conn net.Conn) {
 		endless(conn, "HTTP/1.1 200 ", strings.Repeat("x", 32<<10))
 	},
@@ -121,25 +122,26 @@ func reset(conn net.Conn) {
 }
 
 var hostileClass = map[string]Class{
-	"endless body":            Delivered,
-	"endless chunks":          Delivered,
-	"endless chunk extension": Delivered,
-	"endless trailer":         Delivered,
-	"one byte a second":       Delivered,
-	"gzip bomb":               Delivered,
-	"reset inside the body":   Delivered,
-	"switching protocols":     UnexpectedStatus,
-	"100 MB in one header":    InvalidResponse,
-	"100 MB of headers":       InvalidResponse,
-	"endless status line":     InvalidResponse,
-	"continuation lines":      InvalidResponse,
-	"flood of 1xx":            InvalidResponse,
-	"not HTTP":                InvalidResponse,
-	"a header that drips":     Timeout,
-	"1xx that drip":           Timeout,
-	"silence":                 Timeout,
-	"reset":                   ConnectionFailed,
-	"close":                   ConnectionFailed,
+	"endless body":              Delivered,
+	"endless chunks":            Delivered,
+	"endless chunk extension":   Delivered,
+	"endless trailer":           Delivered,
+	"one byte a second":         Delivered,
+	"gzip bomb":                 Delivered,
+	"reset inside the body":     Delivered,
+	"switching protocols":       UnexpectedStatus,
+	"100 MB in one header":      InvalidResponse,
+	"100 MB of headers":         InvalidResponse,
+	"short lines in the header": InvalidResponse,
+	"endless status line":       InvalidResponse,
+	"continuation lines":        InvalidResponse,
+	"flood of 1xx":              InvalidResponse,
+	"not HTTP":                  InvalidResponse,
+	"a header that drips":       Timeout,
+	"1xx that drip":             Timeout,
+	"silence":                   Timeout,
+	"reset":                     ConnectionFailed,
+	"close":                     ConnectionFailed,
 }
 
 // TestHostileReceivers looks at the outcome, at what is read and at what stays behind, over the sockets of this
@@ -218,7 +220,7 @@ func TestHandshakes(t *testing.T) {
 			if result.Class != tt.want || tt.wants != "" && result.Message != tt.wants {
 				t.Errorf("%s: %s, want %s: %s", result.Class, result.Message, tt.want, tt.wants)
 			}
-			if n := got.read.Load(); n > 512<<10 {
+			if n := got.read.Load(); n > maxHandshake {
 				t.Errorf("%d bytes read", n)
 			}
 			s.Close()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -43,6 +44,7 @@ func TestKeepAlive(t *testing.T) {
 			"no body":   noContent,
 			"body":      "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody",
 			"chunked":   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+			"lines":     "HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + strings.Repeat("\n", 60000),
 			"failure":   "HTTP/1.1 500 X\r\nContent-Length: 4\r\n\r\nbody",
 			"after 103": "HTTP/1.1 103 X\r\n\r\n" + noContent,
 		} {

@@ -7,11 +7,16 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -45,12 +50,50 @@ var greedy = map[string]func() string{
 	},
 }
 
+// greedyHandshakes are TLS configurations, and how many bytes such a server sends before it stops.
+var greedyHandshakes = map[string]struct {
+	config func() *tls.Config
+	limit  int
+}{
+	"certificates": {
+		config: func() *tls.Config {
+			config := testCA().server()
+			chain := &config.Certificates[0]
+			for range 16 {
+				chain.Certificate = append(chain.Certificate, largeCertificate(12<<10))
+			}
+			return config
+		},
+		limit: maxHandshake - 1,
+	},
+	"ticket": {
+		config: func() *tls.Config {
+			config := testCA().server()
+			config.WrapSession = func(tls.ConnectionState, *tls.SessionState) ([]byte, error) {
+				return make([]byte, 60<<10), nil
+			}
+			return config
+		},
+		limit: maxResponseHeader + slack - 1,
+	},
+}
+
+// largeCertificate returns one that means nothing.
+func largeCertificate(size int) []byte {
+	template := &x509.Certificate{SerialNumber: big.NewInt(5), ExtraExtensions: []pkix.Extension{
+		{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: make([]byte, size)},
+	}}
+	return must(x509.CreateCertificate(rand.Reader, template, testCA().certificate, testCA().key.Public(), testCA().key))
+}
+
 // TestMemory has 1,000 requests under way at once, to receivers in a process of their own, so that the heap is the
 // sender's alone.
 func TestMemory(t *testing.T) {
 	const limit = 200 << 20
 	receivers := startReceivers(t)
-	for _, name := range slices.Sorted(maps.Keys(greedy)) {
+	names := slices.AppendSeq(slices.Collect(maps.Keys(greedy)), maps.Keys(greedyHandshakes))
+	slices.Sort(names)
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			s := newSender(t, func(cfg *Config) {
 				cfg.RequestTimeout = time.Minute
@@ -72,7 +115,7 @@ func TestMemory(t *testing.T) {
 			grown := receivers.peakHeap(t, name) - before
 			cancel()
 			sending.Wait()
-			t.Logf("the heap grew by %d MiB", grown>>20)
+			t.Logf("%s: the heap grew by %d MiB", name, grown>>20)
 			if grown > limit {
 				t.Errorf("the heap grew by %d MiB", grown>>20)
 			}
@@ -161,7 +204,7 @@ func serveGreedily() {
 	r := receiversProcess{URLs: map[string]string{}, CA: testCA().pem}
 	for name, response := range greedy {
 		listener := must(net.Listen("tcp", "127.0.0.1:0"))
-		if name == "many headers" { // the worst, and a thousand handshakes of work
+		if name == "many headers" { // over TLS, to have all that is needed for it too
 			listener = tls.NewListener(listener, testCA().server())
 			r.URLs[name] = "https://" + listener.Addr().String() + "/"
 		} else {
@@ -169,8 +212,50 @@ func serveGreedily() {
 		}
 		go serveGreedy(listener, name, response())
 	}
+	for name, g := range greedyHandshakes {
+		listener := must(net.Listen("tcp", "127.0.0.1:0"))
+		r.URLs[name] = "https://" + listener.Addr().String() + "/"
+		go serveGreedyHandshake(listener, name, g.config(), g.limit)
+	}
 	fmt.Printf("%s\n", must(json.Marshal(r)))
 	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// stoppingConn writes so many bytes, and no more.
+type stoppingConn struct {
+	net.Conn
+	left    int
+	stopped func()
+}
+
+func (c *stoppingConn) Write(p []byte) (int, error) {
+	if len(p) <= c.left {
+		c.left -= len(p)
+		return c.Conn.Write(p)
+	}
+	if _, err := c.Conn.Write(p[:c.left]); err == nil {
+		c.stopped()
+		hold(c.Conn)
+	}
+	return 0, net.ErrClosed
+}
+
+func serveGreedyHandshake(listener net.Listener, name string, config *tls.Config, limit int) {
+	var stopped atomic.Int64
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			_ = tls.Server(&stoppingConn{conn, limit, func() {
+				if stopped.Add(1) == greedyRequests {
+					fmt.Println(name)
+				}
+			}}, config).Handshake()
+		}()
+	}
 }
 
 func serveGreedy(listener net.Listener, name, response string) {

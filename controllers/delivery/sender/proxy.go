@@ -10,14 +10,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 )
-
-// maxProxyHeader bounds the header of a proxy's response to CONNECT.
-const maxProxyHeader = 16 << 10
 
 // proxy is the administrator's egress proxy. The guard does not apply to connections to it, which is why it makes them
 // itself: net/http's support for proxies would verify an https proxy by the delivery's TLS material, and leave it to
@@ -66,23 +62,24 @@ func (code proxyRefusal) Error() string {
 }
 
 // connect returns a connection to the address through the proxy. Its errors are of type proxyError.
-func (p *proxy) connect(ctx context.Context, inner contextDialer, address string) (net.Conn, error) {
+func (p *proxy) connect(ctx context.Context, inner contextDialer, address string) (net.Conn, *rawConn, error) {
 	plain, err := inner.DialContext(ctx, "tcp", p.address)
 	if err != nil {
-		return nil, proxyError{err}
+		return nil, nil, proxyError{err}
 	}
-	var conn net.Conn = briefConn{plain}
+	raw := newRawConn(plain)
+	var conn net.Conn = raw
 	if p.secure != nil {
 		if conn, err = handshake(ctx, conn, p.secure, p.address); err != nil {
-			return nil, proxyError{err}
+			return nil, nil, proxyError{err}
 		}
 	}
 	abort := context.AfterFunc(ctx, func() { _ = plain.Close() })
 	err = p.tunnel(conn, address)
 	if !abort() || err != nil {
-		return nil, closeAfter(conn, proxyError{errors.Join(err, ctx.Err())})
+		return nil, nil, closeAfter(conn, proxyError{errors.Join(err, ctx.Err())})
 	}
-	return conn, nil
+	return conn, raw, nil
 }
 
 // tunnel asks the proxy to connect (RFC 9110, section 9.3.6).
@@ -97,7 +94,7 @@ func (p *proxy) tunnel(conn net.Conn, address string) error {
 	if err := request.Write(conn); err != nil {
 		return fmt.Errorf("asking the proxy to connect: %w", err)
 	}
-	reader := bufio.NewReader(io.LimitReader(conn, maxProxyHeader))
+	reader := bufio.NewReader(conn)
 	response, err := http.ReadResponse(reader, request)
 	if err != nil {
 		return fmt.Errorf("reading the proxy's response: %w", err)

@@ -27,7 +27,7 @@ const (
 type Request struct {
 	// ID is sent as webhook-id, the same on every attempt of a delivery. It must be valid as a header's value.
 	ID string
-	// URL is where to POST. See parseTarget for what is accepted.
+	// URL is where to POST: https, or http where that is allowed, in plain ASCII, with a host and no user information.
 	URL string
 	// Body is sent as it is, as application/json. It is not retained or changed.
 	Body []byte
@@ -93,7 +93,7 @@ func New(cfg Config) (*Sender, error) {
 	return s, nil
 }
 
-// Close closes the connections that are not in use.
+// Close closes the connections that are not in use, and those in use after that. There is nothing else to stop.
 func (s *Sender) Close() {
 	s.transports.closeIdle()
 }

@@ -15,6 +15,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,7 @@ func TestVerification(t *testing.T) {
 		message  string
 	}{
 		"bundle":  {server: ca.server(), want: Delivered},
+		"system":  {server: systemCA().server(), want: Delivered},
 		"TLS 1.2": {server: tls12, want: Delivered},
 		"TLS 1.1": {
 			server: old, want: TLSError, message: "remote error: tls: protocol version not supported",
@@ -76,9 +78,19 @@ func TestVerification(t *testing.T) {
 		"another host": {
 			server: named, want: TLSError, message: "certificate is not valid for the host of the URL",
 		},
+		"too many certificates": {
+			server: greedyHandshakes["certificates"].config(), want: TLSError, message: "the TLS handshake failed",
+		},
+		"too large a ticket": {
+			server: greedyHandshakes["ticket"].config(), want: InvalidResponse, message: invalidResponse,
+		},
 		"private CA": {server: other.server(), material: &TLS{CA: other.pem}, want: Delivered},
 		"private CA only": {
 			server: ca.server(), material: &TLS{CA: other.pem}, want: TLSError,
+			message: "certificate signed by unknown authority",
+		},
+		"private CA, not system": {
+			server: systemCA().server(), material: &TLS{CA: other.pem}, want: TLSError,
 			message: "certificate signed by unknown authority",
 		},
 		"empty material":            {server: ca.server(), material: &TLS{}, want: Delivered},
@@ -197,6 +209,11 @@ func giantRSA(t *testing.T) []byte {
 func TestTransports(t *testing.T) {
 	r := listen(t, "127.0.0.1:0", testCA().server(), func(conn net.Conn) { answer(noContent)(conn) })
 	s := newSender(t, nil)
+	built, build := 0, s.transports.build
+	s.transports.build = func(trust *x509.CertPool, material *TLS) (*http.Transport, error) {
+		built++
+		return build(trust, material)
+	}
 	expect := func(material *TLS, connections int) {
 		t.Helper()
 		result := s.Send(t.Context(), Request{ID: "1", URL: r.url, Body: []byte("{}"), TLS: material})
@@ -215,6 +232,9 @@ func TestTransports(t *testing.T) {
 	expect(&TLS{Certificate: certificate, Key: key}, 4)
 	expect(&TLS{CA: testCA().pem, Certificate: certificate, Key: key}, 3+1)
 	expect(nil, 4)
+	if built != 4 {
+		t.Errorf("%d transports were built", built)
+	}
 
 	for i := range maxTransports - 1 { // variant(0) is used again, the two with certificates are not
 		expect(variant(0), 4+i)
@@ -241,6 +261,12 @@ func TestInvalidMaterialNotKept(t *testing.T) {
 	}
 	if n := s.transports.recent.Len(); n != 0 {
 		t.Errorf("%d transports", n)
+	}
+	for class, material := range map[Class]*TLS{ConnectionFailed: {CA: testCA().pem}, InvalidTLS: {Key: testCA().pem}} {
+		result := s.Send(t.Context(), Request{ID: "1", URL: "https://127.0.0.1:1024/", TLS: material})
+		if result.Class != class {
+			t.Errorf("%+v, want %s", result, class)
+		}
 	}
 }
 

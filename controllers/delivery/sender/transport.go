@@ -16,12 +16,14 @@ const (
 	// idleConnTimeout is below what servers and load balancers usually allow: a request that meets a connection being
 	// closed at the other end is a failed attempt.
 	idleConnTimeout = 30 * time.Second
-	// sessions are TLS sessions kept for resumption, over all endpoints and for each set of TLS material.
-	sessions, sessionsPerMaterial = 256, 8
+	// sessions are TLS sessions kept for resumption, over all endpoints and for each set of TLS material. Each holds the
+	// certificates that a receiver sent.
+	sessions, sessionsPerMaterial = 64, 8
 )
 
 // newTransport returns a transport with its own connections. trust are the authorities, nil being the system's;
-// material may be nil. A transport speaks HTTP/1.1 only, where one hanging connection holds up one request.
+// material may be nil. It speaks HTTP/1.1 only, as net/http does over connections that it does not make itself: a
+// connection that hangs holds up one request.
 func (s *Sender) newTransport(trust *x509.CertPool, material *TLS) (*http.Transport, error) {
 	secure := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
@@ -40,17 +42,14 @@ func (s *Sender) newTransport(trust *x509.CertPool, material *TLS) (*http.Transp
 	dialer := &dialer{
 		inner: s.dialer, proxy: newProxy(s.cfg.EgressProxy, trust, s.cfg.UserAgent), secure: secure,
 	}
-	t := &http.Transport{
+	return &http.Transport{
 		DialContext:            dialer.dial,
 		DialTLSContext:         dialer.dialTLS,
-		Protocols:              &http.Protocols{},
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxResponseHeader,
 		MaxConnsPerHost:        s.cfg.MaxConnsPerEndpoint,
 		MaxIdleConnsPerHost:    s.cfg.MaxConnsPerEndpoint,
 		MaxIdleConns:           idle,
 		IdleConnTimeout:        idleConnTimeout,
-	}
-	t.Protocols.SetHTTP1(true)
-	return t, nil
+	}, nil
 }

@@ -60,9 +60,42 @@ func TestVirtualTime(t *testing.T) {
 					if took := time.Since(start); result.Class != tt.want || took < tt.took || took > tt.took+farewell {
 						t.Errorf("%s: %s after %s, want %s after %s", result.Class, result.Message, took, tt.want, tt.took)
 					}
+					certain := time.Duration(0) // the time that draining takes does not count
+					if result.Class == Timeout {
+						certain = tt.took
+						expectNothingLeft(t)
+					}
+					if after := result.End.Sub(start); result.Start != start || after < certain || after > certain+farewell {
+						t.Errorf("from %s to %s", result.Start, result.End)
+					}
 				})
 			})
 		}
+	}
+}
+
+// TestHangingDial is a connect that never ends. It does not outlive the request.
+func TestHangingDial(t *testing.T) {
+	for _, scheme := range []string{"http", "https"} {
+		synctest.Test(t, func(t *testing.T) {
+			s, err := New(Config{
+				RequestTimeout: 10 * time.Second, UserAgent: "test/1", AllowHTTP: true,
+				Dialer: dialFunc(func(ctx context.Context, _, _ string) (net.Conn, error) {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			result := s.Send(t.Context(), Request{ID: "1", URL: scheme + "://receiver.test:8080/"})
+			if took := time.Since(start); result.Class != Timeout || result.Message != "no connection within 10s" ||
+				took != 10*time.Second {
+				t.Errorf("%s: %s after %s", result.Class, result.Message, took)
+			}
+			expectNothingLeft(t)
+		})
 	}
 }
 
@@ -112,12 +145,17 @@ func pipeSender(t *testing.T, secure bool, serve func(net.Conn)) (s *Sender, ca 
 	}
 	t.Cleanup(func() {
 		s.Close()
-		time.Sleep(farewell)
-		synctest.Wait()
-		if left := clientGoroutines(); len(left) > 0 {
-			t.Errorf("%d goroutines left, the first:\n%s", len(left), left[0])
-		}
+		expectNothingLeft(t)
 		serving.Wait()
 	})
 	return s, authority.pem
+}
+
+func expectNothingLeft(t *testing.T) {
+	t.Helper()
+	time.Sleep(farewell)
+	synctest.Wait()
+	if left := clientGoroutines(); len(left) > 0 {
+		t.Errorf("%d goroutines left, the first:\n%s", len(left), left[0])
+	}
 }
