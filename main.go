@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -42,6 +43,9 @@ import (
 // version is set by the linker.
 var version = "dev"
 
+// bodyVerbosity is the log level from which on client-go logs the bodies of all that it reads and writes.
+const bodyVerbosity = 8
+
 // writeTime is what a shutdown grants to writing outcomes once the requests have ended.
 const writeTime = 15 * time.Second
 
@@ -50,6 +54,7 @@ func main() {
 	o.bind(flag.CommandLine)
 	flag.Parse()
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
+	log.SetOutput(sender.LogFilter(os.Stderr)) // net/http quotes receivers there
 	if err := run(ctrl.SetupSignalHandler(), o); err != nil {
 		ctrl.Log.Error(err, "manager stopped")
 		os.Exit(1)
@@ -312,7 +317,8 @@ func (o *options) bindSender(f *flag.FlagSet) {
 		list(&o.sender.AllowCIDRs, netip.ParsePrefix))
 	f.Func("deny-cidrs", "comma-separated address ranges to close, for the API server and nodes; wins over --allow-cidrs",
 		list(&o.sender.DenyCIDRs, netip.ParsePrefix))
-	f.Func("allowed-ports", "comma-separated ports and ranges that may be sent to (default "+sender.DefaultPorts.String()+")",
+	f.Func("allowed-ports",
+		"comma-separated ports and ranges that may be sent to (default "+sender.DefaultPorts.String()+")",
 		func(s string) (err error) {
 			o.sender.AllowedPorts, err = sender.ParsePorts(s)
 			return err
@@ -375,6 +381,9 @@ func (o *options) complete() error {
 			"a request, which may take %s, is only begun while the lease outlasts it", o.leaseDuration, need,
 			o.sender.RequestTimeout)
 	}
+	if o.log.Level != nil && o.log.Level.Enabled(-bodyVerbosity) {
+		return fmt.Errorf("--zap-log-level must be below %d: from there on client-go logs whole Secrets", bodyVerbosity)
+	}
 	if o.pprofAddress != "" {
 		host, _, err := net.SplitHostPort(o.pprofAddress)
 		if ip := net.ParseIP(host); err != nil || (host != "localhost" && (ip == nil || !ip.IsLoopback())) {
@@ -395,6 +404,7 @@ func (o *options) logSettings(logger logr.Logger) {
 		"allowCIDRs", o.sender.AllowCIDRs, "denyCIDRs", o.sender.DenyCIDRs,
 		"allowedPorts", o.sender.AllowedPorts.String(), "egressProxy", o.sender.EgressProxy != nil,
 		"namespaces", o.namespaces, "leaderElect", o.leaderElect,
-		"ttlDelivered", o.retention.Delivered, "ttlUndeliverable", o.retention.Undeliverable,
+		"ttlDelivered", retention.FormatTTL(o.retention.Delivered),
+		"ttlUndeliverable", retention.FormatTTL(o.retention.Undeliverable),
 		"jobs", o.jobs, "fetch", o.fetch.BindAddress)
 }

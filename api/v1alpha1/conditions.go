@@ -12,8 +12,8 @@ const (
 	ConditionUndeliverable = "Undeliverable"
 )
 
-// LabelRedeliver with the value "true" asks for a delivery to be made again, if it has ended, or now, if it has not. The
-// operator removes it once the request is accepted.
+// LabelRedeliver with the value "true" asks for a delivery to be made again, if it has ended, or now, if it has not.
+// The operator removes it once the request is accepted.
 const LabelRedeliver = GroupName + "/redeliver"
 
 // Phase is a delivery's state in one word. It says nothing that the conditions do not say, and exists because only a

@@ -88,6 +88,10 @@ func (r *Reconciler) prepare(ctx context.Context, d *v1alpha1.WebhookDelivery) (
 	if n := len(d.Status.Attempts); n > 0 {
 		notBefore = attempt{Attempt: d.Status.Attempts[n-1]}.end()
 	}
+	if isSecretReason(waitReason(d)) {
+		// The Secret may have been mended since it was read. Within missingSecretTTL all who wait for it share a read.
+		notBefore = latest(notBefore, time.Now().Add(-missingSecretTTL))
+	}
 	req, err := r.secrets.credentials(ctx, d, notBefore)
 	if err != nil {
 		return req, err
@@ -97,6 +101,13 @@ func (r *Reconciler) prepare(ctx context.Context, d *v1alpha1.WebhookDelivery) (
 		req.Body, err = r.livePayload(ctx, d)
 	}
 	return req, err
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // livePayload reads the payload that the cache left out because of its size. It is immutable.

@@ -12,9 +12,9 @@ import (
 // flushPause is between two rounds of Flush.
 const flushPause = 200 * time.Millisecond
 
-// Flush waits for the requests in flight and writes what the controller, which has stopped, could not: after a lost lease
-// or with the API server away. It returns when all is written, or with an error that counts what is not when ctx ends.
-// A write that another process has overtaken does no harm: it carries the resource version that it was based on.
+// Flush waits for the requests in flight and writes what the controller, which has stopped, could not: after a lost
+// lease or with the API server away. It returns when all is written, or with an error that counts what is not when ctx
+// ends. A write that another process has overtaken does no harm: it carries the resource version that it was based on.
 func (r *Reconciler) Flush(ctx context.Context) error {
 	for {
 		for _, key := range r.ledger.keys() {

@@ -34,8 +34,9 @@ type Leadership struct {
 	renewed time.Time
 }
 
-// NewLeadership returns the lock that the replicas compete for: the Lease of the operator's name in namespace, or in the
-// pod's own if that is empty. Others respect it for duration after each renewal; a renewal is given up after deadline.
+// NewLeadership returns the lock that the replicas compete for: the Lease of the operator's name in namespace, or in
+// the pod's own if that is empty. Others respect it for duration after each renewal; a renewal is given up after
+// deadline.
 func NewLeadership(config *rest.Config, namespace string, duration, deadline time.Duration) (*Leadership, error) {
 	if namespace == "" {
 		raw, err := os.ReadFile(namespaceFile)

@@ -137,8 +137,8 @@ func (l *ledger) isStale(key types.NamespacedName, d *v1alpha1.WebhookDelivery) 
 }
 
 // forget drops what is known of key, which the cache no longer holds. cacheVersion is the resource version that the
-// whole cache has reached, empty if it cannot tell; forget reports false, and keeps the entry, while that is older than the last write: the cache
-// may have gone back in time and show the object again.
+// whole cache has reached, empty if it cannot tell; forget reports false, and keeps the entry, while that is older than
+// the last write: the cache may have gone back in time and show the object again.
 func (l *ledger) forget(key types.NamespacedName, cacheVersion string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,17 +199,19 @@ func (l *ledger) forgetDue(key types.NamespacedName) {
 	}
 }
 
-// setDue remembers when the attempt after out's may be made, counted from the end of out's request.
-func (l *ledger) setDue(key types.NamespacedName, out *outcome) {
+// setDue remembers and returns when the attempt after out's may be made, counted from the end of out's request on this
+// process's monotonic clock: the wall clock may have leapt since. It is the zero time if there is no other attempt.
+func (l *ledger) setDue(key types.NamespacedName, out *outcome) time.Time {
 	next := out.status.NextAttemptTime
 	if next == nil {
-		return
+		return time.Time{}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entry(key, out.delivery.UID)
 	e.due = out.attempt.finished.Add(next.Sub(out.attempt.end()))
 	e.dueNumber, e.dueRound = len(out.status.Attempts)+1, out.status.Redeliveries
+	return e.due
 }
 
 // begin and end count the requests in flight.

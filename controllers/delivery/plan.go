@@ -137,8 +137,8 @@ func (p Policy) planSuspended(d *v1alpha1.WebhookDelivery, now time.Time) step {
 	return s
 }
 
-// planWithoutSecret decides what to do about d, whose next attempt is due, while its Secret cannot be used for the given
-// reason. The polls thin out as the wait goes on, which needs no memory but status.waitingSince.
+// planWithoutSecret decides what to do about d, whose next attempt is due, while its Secret cannot be used for the
+// given reason. The polls thin out as the wait goes on, which needs no memory but status.waitingSince.
 func (p Policy) planWithoutSecret(
 	d *v1alpha1.WebhookDelivery, reason v1alpha1.Reason, message string, now time.Time,
 ) step {
@@ -157,9 +157,10 @@ func (p Policy) planWithoutSecret(
 	return s
 }
 
-// dueTime is when the next attempt of d may be made: the zero time if there is nothing to wait for. The recorded time is
-// wall clock of perhaps another process, so the wait that is left is bounded by the longest that can have been meant:
-// after a leap of the clock nothing waits longer than its schedule. What dueTime returns carries now's monotonic time.
+// dueTime is when the next attempt of d may be made: the zero time if there is nothing to wait for. The recorded time
+// is wall clock of perhaps another process, so the wait that is left is bounded by the longest that can have been
+// meant: after a leap of the clock nothing waits longer than its schedule. What dueTime returns carries now's monotonic
+// time.
 func (p Policy) dueTime(d *v1alpha1.WebhookDelivery, now time.Time) time.Time {
 	if d.Status.NextAttemptTime == nil {
 		return time.Time{}

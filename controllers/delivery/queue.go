@@ -29,7 +29,8 @@ func (enqueuer) Create(_ context.Context, e event.TypedCreateEvent[*v1alpha1.Web
 func (enqueuer) Update(_ context.Context, e event.TypedUpdateEvent[*v1alpha1.WebhookDelivery], q queue) {
 	old, current := e.ObjectOld, e.ObjectNew
 	if old.ResourceVersion == current.ResourceVersion || old.UID != current.UID ||
-		old.Generation != current.Generation || isLabelled(old) != isLabelled(current) || old.DeletionTimestamp.IsZero() != current.DeletionTimestamp.IsZero() {
+		old.Generation != current.Generation || isLabelled(old) != isLabelled(current) ||
+		old.DeletionTimestamp.IsZero() != current.DeletionTimestamp.IsZero() {
 		add(q, current)
 	}
 }

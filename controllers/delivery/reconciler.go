@@ -90,7 +90,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 }
 
 // read returns what is known of key, or nil when there is nothing to act on, with when to look again.
-func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*v1alpha1.WebhookDelivery, time.Duration, error) {
+func (r *Reconciler) read(
+	ctx context.Context, key types.NamespacedName,
+) (*v1alpha1.WebhookDelivery, time.Duration, error) {
 	d, err := r.newest(ctx, key)
 	switch {
 	case err != nil:

@@ -38,9 +38,8 @@ func (r *Reconciler) record(ctx context.Context, key types.NamespacedName, out *
 		return ctrl.Result{}, err
 	}
 	observeAttempt(out.delivery, out.attempt)
-	r.ledger.setDue(key, out)
-	if next := out.status.NextAttemptTime; next != nil {
-		return ctrl.Result{RequeueAfter: max(time.Millisecond, time.Until(next.Time))}, nil
+	if due := r.ledger.setDue(key, out); !due.IsZero() {
+		return ctrl.Result{RequeueAfter: max(time.Millisecond, time.Until(due))}, nil
 	}
 	return r.afterFinal(&out.status, key), nil
 }
@@ -160,7 +159,8 @@ func (r *Reconciler) written(
 	return true, nil
 }
 
-// afterFinal tells when to look again at a delivery that has ended: never, unless the API server has refused to store it.
+// afterFinal tells when to look again at a delivery that has ended: never, unless the API server has refused to store
+// it.
 func (r *Reconciler) afterFinal(status *v1alpha1.WebhookDeliveryStatus, key types.NamespacedName) ctrl.Result {
 	if isFinal(status.Phase) && r.ledger.isRefused(key) {
 		return ctrl.Result{RequeueAfter: refusedRetry}
@@ -181,7 +181,9 @@ func (r *Reconciler) offerAgain(
 }
 
 // finished tells the world of a delivery that has ended.
-func (r *Reconciler) finished(ctx context.Context, d *v1alpha1.WebhookDelivery, status *v1alpha1.WebhookDeliveryStatus) {
+func (r *Reconciler) finished(
+	ctx context.Context, d *v1alpha1.WebhookDelivery, status *v1alpha1.WebhookDeliveryStatus,
+) {
 	observeFinish(status)
 	if status.Phase == v1alpha1.PhaseUndeliverable {
 		reason, message := final(status)
@@ -228,28 +230,27 @@ func (r *Reconciler) patch(
 }
 
 // statusPatch is the JSON merge patch (RFC 7396) that makes status the whole status of the object, if that still has
-// resourceVersion.
+// resourceVersion: what status leaves out is null in it.
 func statusPatch(resourceVersion string, status v1alpha1.WebhookDeliveryStatus) ([]byte, error) {
-	raw, err := json.Marshal(status)
+	fields, err := json.Marshal(status)
 	if err != nil {
 		return nil, fmt.Errorf("marshalling the status: %w", err)
 	}
-	fields := make(map[string]json.RawMessage, len(statusFields))
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return nil, fmt.Errorf("marshalling the status: %w", err)
-	}
-	for _, name := range statusFields {
-		if _, ok := fields[name]; !ok {
-			fields[name] = json.RawMessage("null")
+	patch := fmt.Appendf(make([]byte, 0, len(fields)+256), `{"metadata":{"resourceVersion":%q},"status":`, resourceVersion)
+	patch = append(patch, fields[:len(fields)-1]...)
+	value := reflect.ValueOf(status)
+	for i, name := range statusFields {
+		if v := value.Field(i); v.IsZero() || (v.Kind() == reflect.Slice && v.Len() == 0) {
+			if patch[len(patch)-1] != '{' {
+				patch = append(patch, ',')
+			}
+			patch = fmt.Appendf(patch, "%q:null", name)
 		}
 	}
-	return json.Marshal(map[string]any{
-		"metadata": map[string]string{"resourceVersion": resourceVersion},
-		"status":   fields,
-	})
+	return append(patch, "}}"...), nil
 }
 
-// statusFields are the JSON names of the fields of a status.
+// statusFields are the JSON names of the fields of a status, in their order. All of them are left out when empty.
 var statusFields = func() (names []string) {
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[v1alpha1.WebhookDeliveryStatus]()) {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")

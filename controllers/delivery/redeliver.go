@@ -54,7 +54,8 @@ func (r *Reconciler) unlabel(
 	answer := &metav1.PartialObjectMetadata{}
 	answer.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("WebhookDelivery"))
 	answer.Namespace, answer.Name = d.Namespace, d.Name
-	patch := fmt.Sprintf(`{"metadata":{"resourceVersion":%q,"labels":{%q:null}}}`, d.ResourceVersion, v1alpha1.LabelRedeliver)
+	patch := fmt.Sprintf(`{"metadata":{"resourceVersion":%q,"labels":{%q:null}}}`,
+		d.ResourceVersion, v1alpha1.LabelRedeliver)
 	err := r.writer.Patch(ctx, answer, client.RawPatch(types.MergePatchType, []byte(patch)))
 	switch {
 	case apierrors.IsConflict(err):

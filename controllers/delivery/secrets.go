@@ -56,8 +56,8 @@ type unusableError struct {
 
 func (e *unusableError) Error() string { return e.message }
 
-// credentials returns what the request of d needs from its Secrets, from reads that began after notBefore. The error is an
-// *unusableError when a Secret or a key is missing, and an API error when the API server could not tell.
+// credentials returns what the request of d needs from its Secrets, from reads that began after notBefore. The error is
+// an *unusableError when a Secret or a key is missing, and an API error when the API server could not tell.
 func (s *secrets) credentials(
 	ctx context.Context, d *v1alpha1.WebhookDelivery, notBefore time.Time,
 ) (req sender.Request, err error) {

@@ -146,8 +146,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return errors.Join(mgr.Add(r.labelled), mgr.Add(c), mgr.Add(flush))
 }
 
-// newController returns a controller that feeds r. Its name must be unique in the process, unless sameName allows another
-// of the same, as when a process runs one after the other.
+// newController returns a controller that feeds r. Its name must be unique in the process, unless sameName allows
+// another of the same, as when a process runs one after the other.
 func (r *Reconciler) newController(logger logr.Logger, sameName bool) (controller.Controller, error) {
 	c, err := controller.NewUnmanaged(controllerName, controller.Options{
 		Reconciler:              r,
@@ -173,7 +173,8 @@ func (r *Reconciler) newController(logger logr.Logger, sameName bool) (controlle
 }
 
 // connect gives the lanes the queue to wake keys in, and finds out how to ask how far the cache has come. It runs when
-// the controller starts, which is after the election: an informer that was started before could be stale at the takeover.
+// the controller starts, which is after the election: an informer that was started before could be stale at the
+// takeover.
 func (r *Reconciler) connect(ctx context.Context, q queue) error {
 	r.queue = q
 	informer, err := r.cache.GetInformer(ctx, &v1alpha1.WebhookDelivery{}, cache.BlockUntilSynced(false))

@@ -27,8 +27,8 @@ type attempt struct {
 	jitter float64
 }
 
-// newAttempt is the n-th attempt of a round, made from start to finished. What status can hold is coarser than the clock:
-// the start is rounded down and the duration up, so that no gap that is counted from its end is too short.
+// newAttempt is the n-th attempt of a round, made from start to finished. What status can hold is coarser than the
+// clock: the start is rounded down and the duration up, so that no gap that is counted from its end is too short.
 func newAttempt(n int, start, finished time.Time) attempt {
 	recorded := start.Truncate(time.Microsecond)
 	milliseconds := (finished.Sub(start) + start.Sub(recorded) + time.Millisecond - 1) / time.Millisecond
@@ -92,8 +92,8 @@ func afterFinish(d *v1alpha1.WebhookDelivery, st step, now time.Time) v1alpha1.W
 	return s
 }
 
-// afterAccept is d's status once a request to deliver it again is accepted: a new round for one that has ended, and a wait
-// cut short for one that has not.
+// afterAccept is d's status once a request to deliver it again is accepted: a new round for one that has ended, and a
+// wait cut short for one that has not.
 func afterAccept(d *v1alpha1.WebhookDelivery, now time.Time) v1alpha1.WebhookDeliveryStatus {
 	s := *d.Status.DeepCopy()
 	phase, message := v1alpha1.PhasePending, "attempts start again"

@@ -10,8 +10,8 @@ import (
 // maxCachedPayload is the largest payload that is kept in memory, in bytes. Larger ones are read before they are sent.
 const maxCachedPayload = 16 << 10
 
-// strip takes out of an object what the controller does not need in memory. kubectl's last-applied-configuration is among
-// the annotations: a second copy of the payload.
+// strip takes out of an object what the controller does not need in memory. kubectl's last-applied-configuration is
+// among the annotations: a second copy of the payload.
 func strip(object any) (any, error) {
 	if d, ok := object.(*v1alpha1.WebhookDelivery); ok {
 		d.ManagedFields = nil

@@ -97,7 +97,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (*v1alpha1.Webho
 	}
 	arrived := time.Now()
 	d, err := s.lookUp(r, q)
-	if err != nil && err != errBusy {
+	if err != nil && !errors.Is(err, errBusy) {
 		hide(r.Context(), arrived)
 	}
 	return d, err

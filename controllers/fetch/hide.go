@@ -19,7 +19,8 @@ const (
 // hide waits until it cannot be told from the time of a refusal what had to be asked for it: until refusalTime after
 // arrived, or, where the API server took longer, until the next multiple.
 func hide(ctx context.Context, arrived time.Time) {
-	wait := refusalTime - time.Since(arrived)%refusalTime + rand.N(refusalJitter)
+	blur := rand.N(refusalJitter) //nolint:gosec // it guards nothing
+	wait := refusalTime - time.Since(arrived)%refusalTime + blur
 	select {
 	case <-time.After(wait):
 	case <-ctx.Done(): // nobody is there to be told

@@ -93,7 +93,7 @@ func TestEverythingHasTheSamePriority(t *testing.T) {
 	enqueuer{}.Create(t.Context(), event.TypedCreateEvent[*batchv1.Job]{Object: makeJob("a").obj(), IsInInitialList: true}, q)
 	enqueuer{}.Delete(t.Context(), event.TypedDeleteEvent[*batchv1.Job]{Object: makeJob("b").complete().obj()}, q)
 	for range 2 {
-		req, priority, _ := q.(priorityqueue.PriorityQueue[request]).GetWithPriority()
+		req, priority, _ := q.GetWithPriority()
 		if priority != 0 {
 			t.Errorf("%s has priority %d, want 0", req.Name, priority)
 		}

@@ -27,6 +27,14 @@ func ParseTTL(s string) (*time.Duration, error) {
 	return &ttl, nil
 }
 
+// FormatTTL is the flag that ParseTTL reads as ttl.
+func FormatTTL(ttl *time.Duration) string {
+	if ttl == nil {
+		return never
+	}
+	return ttl.String()
+}
+
 // dueAt returns when an object that finished at completion may be deleted; false is never. The object's own ttl wins
 // over the default for its outcome; nil is none.
 func dueAt(completion time.Time, ttl, byDefault *time.Duration) (time.Time, bool) {

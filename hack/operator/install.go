@@ -28,8 +28,8 @@ var shipped = []string{"manager/namespace.yaml", "crd", "rbac", "policy", "flowc
 // Root is the directory of the repository.
 func Root() string { return filepath.Join(controlplane.BinDir(), "..", "..") }
 
-// Install applies what config/default ships, but for the Deployment, and returns the path of a kubeconfig with the rights
-// of the operator's service account once the API server has taken note of them.
+// Install applies what config/default ships, but for the Deployment, and returns the path of a kubeconfig with the
+// rights of the operator's service account once the API server has taken note of them.
 func Install(ctx context.Context, plane *controlplane.ControlPlane) (kubeconfig string, err error) {
 	for _, path := range shipped {
 		if err := plane.Apply(ctx, filepath.Join(Root(), "config", path)); err != nil {

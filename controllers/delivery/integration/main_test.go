@@ -69,7 +69,7 @@ func run(m *testing.M) (code int, err error) {
 	if inbox, err = receiver.Start(receiver.Options{Secrets: []string{secret, "rotated"}}); err != nil {
 		return 0, err
 	}
-	defer inbox.Close() //nolint:errcheck // as above
+	defer inbox.Close()
 	if err := startManager(ctx); err != nil {
 		return 0, err
 	}

@@ -133,7 +133,7 @@ func fetch(t *testing.T, task, secret string, code int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // it is read to its end
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != code {
 		t.Errorf("/fetch answered %s, %v; want %d", resp.Status, err, code)

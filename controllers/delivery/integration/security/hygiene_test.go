@@ -5,10 +5,12 @@ package security
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"net"
 	"net/url"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/hack/operator"
 )
 
 // What must not show. The first four are values of Secrets, signingKey is what encodedSecret decodes to.
@@ -66,7 +69,7 @@ func exposures(t *testing.T) map[string]exposure {
 	}
 	for name, to := range map[string]string{
 		"delivered": inbox.url("/ok"), "broken-body": inbox.url("/broken-body"),
-		"broken-chunks": inbox.url("/broken-chunks"), "unsolicited": inbox.url("/unsolicited"),
+		"broken-chunks": inbox.url("/broken-chunks"), "unsolicited": chatty.url("/unsolicited"),
 	} {
 		all[name] = exposure{url: to, attempts: []v1alpha1.Reason{""}, ending: v1alpha1.ReasonSucceeded}
 	}
@@ -76,7 +79,7 @@ func exposures(t *testing.T) map[string]exposure {
 		change: func(d *v1alpha1.WebhookDelivery) { withClientCert(d, "client") },
 	}
 	all["proxy"] = exposure{
-		namespace: proxied, url: "https://receiver.example/ok",
+		namespace: proxied, url: "https://hygiene.receiver.example/ok",
 		attempts: []v1alpha1.Reason{""}, ending: v1alpha1.ReasonSucceeded,
 	}
 	failing := map[string]struct {
@@ -89,7 +92,7 @@ func exposures(t *testing.T) map[string]exposure {
 		"reason-phrase":  {inbox.url("/reason"), v1alpha1.ReasonUnexpectedStatus},
 		"redirect":       {inbox.url("/302"), v1alpha1.ReasonRedirectRefused},
 		"timeout":        {inbox.url("/hang"), v1alpha1.ReasonTimeout},
-		"unknown-host":   {"https://receiver.onion/ok", v1alpha1.ReasonDNSError},
+		"unknown-host":   {"https://" + unresolvable + "/ok", v1alpha1.ReasonDNSError},
 		"refused":        {"https://" + closed + "/ok", v1alpha1.ReasonConnectionFailed},
 		"broken-off":     {inbox.url("/broken-off"), v1alpha1.ReasonConnectionFailed},
 		"untrusted":      {stranger.url("/ok"), v1alpha1.ReasonTLSError},
@@ -99,7 +102,7 @@ func exposures(t *testing.T) map[string]exposure {
 		"bad-header":     {inbox.url("/bad-header"), v1alpha1.ReasonInvalidResponse},
 		"bad-status":     {inbox.url("/bad-status"), v1alpha1.ReasonInvalidResponse},
 		"large-header":   {inbox.url("/large-header"), v1alpha1.ReasonInvalidResponse},
-		"proxy-refuses":  {"https://refused.example/ok", v1alpha1.ReasonProxyError},
+		"proxy-refuses":  {"https://refused.hygiene.example/ok", v1alpha1.ReasonProxyError},
 	}
 	for name, tc := range failing {
 		e := exposure{url: tc.url, attempts: []v1alpha1.Reason{tc.reason, tc.reason}, ending: v1alpha1.ReasonRetriesExhausted}
@@ -184,6 +187,7 @@ func TestNothingConfidentialShows(t *testing.T) {
 	}
 	maps.Copy(hidden, signatures(t))
 	for place, s := range sinks(t) {
+		s.content += undump(s.content)
 		if !strings.Contains(s.content, s.proof) {
 			t.Errorf("%s has no %q: it is not what it should be", place, s.proof)
 		}
@@ -244,14 +248,27 @@ func TestNeedles(t *testing.T) {
 		"base64, 0 before": base64.StdEncoding.EncodeToString([]byte(value + "z")),
 		"base64, 1 before": base64.StdEncoding.EncodeToString([]byte("a" + value)),
 		"base64, 2 before": base64.StdEncoding.EncodeToString([]byte("ab" + value + "z")),
+		"dump":             hex.Dump([]byte("before " + value)), "dump in JSON": marshalled(t, hex.Dump([]byte("before "+value))),
 		"base64, in a URL": url.QueryEscape(base64.URLEncoding.EncodeToString([]byte("abc" + value + "xyz"))),
 	} {
 		found := false
 		for _, form := range needles("value", []byte(value)) {
-			found = found || strings.Contains(text, form)
+			found = found || strings.Contains(text+undump(text), form)
 		}
 		if !found {
 			t.Errorf("%s: not found in %s", name, text)
+		}
+	}
+}
+
+// TestLogLevelIsBounded starts managers that would log what client-go reads, whole Secrets included.
+func TestLogLevelIsBounded(t *testing.T) {
+	t.Parallel()
+	for _, level := range []string{"8", "10", "127"} {
+		out, err := exec.CommandContext(t.Context(), operator.Binary(), "--zap-log-level="+level,
+			"--kubeconfig=/nowhere", "--metrics-bind-address=0").CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "--zap-log-level must be below 8") {
+			t.Errorf("level %s: %v\n%s", level, err, out)
 		}
 	}
 }

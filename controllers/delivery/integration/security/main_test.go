@@ -27,8 +27,12 @@ import (
 	"github.com/webhookdelivery/operator/hack/operator"
 )
 
-// The namespaces, each watched by one manager.
 const (
+	// loudest lets a manager log all that it can be made to log.
+	loudest = "--zap-log-level=7"
+
+	// The namespaces, each watched by one manager.
+
 	// loud is the manager's that logs all it can and opens the loopback interface but for deniedHost.
 	loud = "loud"
 	// patient is the manager's whose gaps leave time to change a Secret between two attempts.
@@ -52,6 +56,7 @@ var (
 	public, private, clients *authority
 
 	inbox    *receiver // its certificate is of the authority that the managers trust
+	chatty   *receiver // as inbox, for responses that spoil the connection for others
 	stranger *receiver // its certificate is of the private authority
 	strict   *receiver // as inbox, and demands a certificate of the client authority
 	tunnel   *connectProxy
@@ -113,9 +118,10 @@ func startServers(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	hosts := []string{"127.0.0.1", "receiver.example"}
+	hosts := []string{"127.0.0.1", "*.receiver.example"}
 	for to, start := range map[**receiver]func() (*receiver, error){
 		&inbox:    func() (*receiver, error) { return startReceiver(ctx, public, nil, hosts...) },
+		&chatty:   func() (*receiver, error) { return startReceiver(ctx, public, nil, hosts...) },
 		&stranger: func() (*receiver, error) { return startReceiver(ctx, private, nil, hosts...) },
 		&strict:   func() (*receiver, error) { return startReceiver(ctx, public, clients, hosts...) },
 	} {
@@ -141,7 +147,7 @@ func startManagers(ctx context.Context) error {
 		return err
 	}
 	bundle = "--ca-bundle=" + bundle
-	const loudest, loopback = "--zap-log-level=10", "--allow-cidrs=127.0.0.0/8"
+	const loopback = "--allow-cidrs=127.0.0.0/8"
 	for namespace, args := range map[string][]string{
 		loud: {
 			loudest, loopback, bundle, "--deny-cidrs=" + deniedHost + "/32", "--request-timeout=1s",

@@ -123,7 +123,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 // raw are responses that net/http's server would not give; %s stands for an echo of the request.
 var raw = map[string]string{
-	"/reason":        "HTTP/1.1 500 %s\r\nContent-Length: 0\r\n\r\n",
+	"/reason":        "HTTP/1.1 500 %s\r\nConnection: close\r\n\r\n",
 	"/not-http":      "%s\r\n\r\n",
 	"/bad-header":    "HTTP/1.1 200 OK\r\n%s\r\n\r\n",
 	"/bad-status":    "HTTP/1.1 %s\r\n\r\n",

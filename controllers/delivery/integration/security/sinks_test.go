@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,22 @@ func needles(name string, value []byte) map[string]string {
 	return forms
 }
 
+// dumped is a line of hex.Dump, as client-go logs what is not text.
+var dumped = regexp.MustCompile(`[0-9a-f]{8} ((?: {1,2}[0-9a-f]{2}){1,16})`)
+
+// undump returns what the hexadecimal dumps in a text are of.
+func undump(text string) string {
+	var all strings.Builder
+	for _, line := range dumped.FindAllStringSubmatch(text, -1) {
+		raw, err := hex.DecodeString(strings.ReplaceAll(line[1], " ", ""))
+		if err != nil {
+			continue
+		}
+		all.Write(raw)
+	}
+	return all.String()
+}
+
 // sink is a place where nothing confidential may show. proof is something that does.
 type sink struct{ content, proof string }
 
@@ -60,7 +77,7 @@ func sinks(t *testing.T) map[string]sink {
 		all[namespace+": /metrics"] = sink{get(t, manager.MetricsURL()), `webhookdelivery_attempts_total{result="Delivered"}`}
 		all[namespace+": heap"] = sink{get(t, debug+"heap?debug=1"), "heap profile"}
 		all[namespace+": goroutine"] = sink{get(t, debug+"goroutine?debug=2"), "controllers/delivery"}
-		all[namespace+": cmdline"] = sink{get(t, debug+"cmdline"), "--zap-log-level=10"}
+		all[namespace+": cmdline"] = sink{get(t, debug+"cmdline"), loudest}
 	}
 	return all
 }

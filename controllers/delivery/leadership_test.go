@@ -1,0 +1,147 @@
+// Copyright The WebhookDelivery Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// lock is a resource lock whose writes take a while and are answered with err.
+type lock struct {
+	resourcelock.Interface
+	takes time.Duration
+	err   error
+}
+
+func (l *lock) Identity() string { return "me" }
+
+func (l *lock) Create(context.Context, resourcelock.LeaderElectionRecord) error {
+	time.Sleep(l.takes)
+	return l.err
+}
+
+func (l *lock) Update(context.Context, resourcelock.LeaderElectionRecord) error {
+	time.Sleep(l.takes)
+	return l.err
+}
+
+func TestLeadershipHolds(t *testing.T) {
+	const duration = 20 * time.Second
+	mine := resourcelock.LeaderElectionRecord{HolderIdentity: "me"}
+	create := func(t *testing.T, l *Leadership) {
+		t.Helper()
+		if err := l.Create(t.Context(), mine); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write := func(l *Leadership, inner *lock, record resourcelock.LeaderElectionRecord, takes time.Duration, err error) error {
+		inner.takes, inner.err = takes, err
+		return l.Update(context.Background(), record)
+	}
+	tests := map[string]struct {
+		before func(t *testing.T, l *Leadership, inner *lock)
+		need   time.Duration
+		want   bool
+	}{
+		"never had it": {func(*testing.T, *Leadership, *lock) {}, 0, false},
+		"just created": {func(t *testing.T, l *Leadership, _ *lock) { create(t, l) }, 12 * time.Second, true},
+		"a nanosecond more is left than needed": {func(t *testing.T, l *Leadership, _ *lock) {
+			create(t, l)
+			time.Sleep(8*time.Second - 1)
+		}, 12 * time.Second, true},
+		"exactly what is needed is left": {func(t *testing.T, l *Leadership, _ *lock) {
+			create(t, l)
+			time.Sleep(8 * time.Second)
+		}, 12 * time.Second, false},
+		"run out": {func(t *testing.T, l *Leadership, _ *lock) {
+			create(t, l)
+			time.Sleep(duration)
+		}, 0, false},
+		"renewed in time": {func(t *testing.T, l *Leadership, inner *lock) {
+			create(t, l)
+			time.Sleep(15 * time.Second)
+			if err := write(l, inner, mine, 0, nil); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(7 * time.Second)
+		}, 12 * time.Second, true},
+		"a renewal counts from before its request": {func(t *testing.T, l *Leadership, inner *lock) {
+			create(t, l)
+			time.Sleep(time.Second)
+			if err := write(l, inner, mine, 8*time.Second, nil); err != nil {
+				t.Error(err)
+			}
+		}, 12 * time.Second, false},
+		"renewals that fail do not count": {func(t *testing.T, l *Leadership, inner *lock) {
+			create(t, l)
+			for range 4 {
+				if err := write(l, inner, mine, 2*time.Second, errAway); !errors.Is(err, errAway) {
+					t.Errorf("the elector was told %v", err)
+				}
+			}
+		}, 12 * time.Second, false},
+		"a renewal that fails leaves what was left": {func(t *testing.T, l *Leadership, inner *lock) {
+			create(t, l)
+			if err := write(l, inner, mine, 2*time.Second, errAway); !errors.Is(err, errAway) {
+				t.Errorf("the elector was told %v", err)
+			}
+		}, 12 * time.Second, true},
+		"released": {func(t *testing.T, l *Leadership, inner *lock) {
+			create(t, l)
+			if err := write(l, inner, resourcelock.LeaderElectionRecord{}, 0, nil); err != nil {
+				t.Error(err)
+			}
+		}, 0, false},
+		"won back after a release": {func(t *testing.T, l *Leadership, inner *lock) {
+			create(t, l)
+			err := errors.Join(write(l, inner, resourcelock.LeaderElectionRecord{}, 0, nil), write(l, inner, mine, 0, nil))
+			if err != nil {
+				t.Error(err)
+			}
+		}, 12 * time.Second, true},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inner := &lock{}
+				l := &Leadership{Interface: inner, duration: duration}
+				tc.before(t, l, inner)
+				if got := l.Holds(tc.need); got != tc.want {
+					t.Errorf("Holds(%s) = %t, want %t", tc.need, got, tc.want)
+				}
+			})
+		})
+	}
+}
+
+func TestNewLeadership(t *testing.T) {
+	config := &rest.Config{Host: "http://127.0.0.1:1"}
+	a, err := NewLeadership(config, "somewhere", time.Minute, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := NewLeadership(config, "somewhere", time.Minute, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Identity() == b.Identity() || a.Identity() == "" {
+		t.Errorf("identities %q and %q, want two that differ: a restarted replica must not pass for its former self",
+			a.Identity(), b.Identity())
+	}
+	if got, want := a.Describe(), "somewhere/webhook-delivery-operator"; got != want {
+		t.Errorf("the Lease is %s, want %s", got, want)
+	}
+	_, err = NewLeadership(config, "", time.Minute, time.Second)
+	if err == nil || !strings.Contains(err.Error(), "outside a pod, set it by flag") {
+		t.Errorf("without a namespace outside a pod: %v", err)
+	}
+}
