@@ -69,6 +69,11 @@ verify: bin/tools/controller-gen bin/tools/kustomize bin/tools/golangci-lint ## 
 vulncheck: bin/tools/govulncheck ## Look for known vulnerabilities that the code reaches (asks vuln.go.dev)
 	@bin/tools/govulncheck ./... || { echo "vulncheck: failed; if vuln.go.dev was not reached, nothing is known" >&2; exit 1; }
 
+.PHONY: sbom
+sbom: build bin/tools/cyclonedx-gomod ## Write dist/sbom.json, the modules in bin/manager as a CycloneDX document
+	@mkdir -p dist
+	bin/tools/cyclonedx-gomod bin -json -version $(VERSION) -output dist/sbom.json bin/manager
+
 .PHONY: clean
 clean: ## Delete all that was built, bin/k8s too
 	rm -rf bin dist
@@ -115,6 +120,7 @@ harness_flags = $(if $(SCENARIO),-scenario=$(SCENARIO)) $(if $(SECONDS),-seconds
 
 # Tools, pinned by hack/tools/go.mod and built when they are first needed.
 bin/tools/controller-gen: package = sigs.k8s.io/controller-tools/cmd/controller-gen
+bin/tools/cyclonedx-gomod: package = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 bin/tools/golangci-lint: package = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 bin/tools/govulncheck: package = golang.org/x/vuln/cmd/govulncheck
 bin/tools/kustomize: package = sigs.k8s.io/kustomize/kustomize/v5

@@ -33,7 +33,7 @@ func broken(ok func() bool, err error) func(func() error) error {
 }
 
 func since(s *stack, d time.Duration) func() bool {
-	return func() bool { return time.Since(s.start) >= d }
+	return func() bool { return s.elapsed() >= d }
 }
 
 func never() bool { return false }

@@ -209,7 +209,7 @@ func (l *ledger) setDue(key types.NamespacedName, out *outcome) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entry(key, out.delivery.UID)
-	e.due = out.attempt.finished.Add(next.Sub(out.attempt.end()))
+	e.due = out.attempt.finished.Add(next.Sub(out.attempt.end()) + attemptRounding)
 	e.dueNumber, e.dueRound = len(out.status.Attempts)+1, out.status.Redeliveries
 	return e.due
 }

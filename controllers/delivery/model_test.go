@@ -110,7 +110,7 @@ func (h history) run(t *testing.T) (broken []string) {
 
 func (h history) create(s *stack) {
 	for i, o := range h.Objects {
-		time.AfterFunc(time.Until(s.start.Add(o.CreatedAt)), func() {
+		time.AfterFunc(o.CreatedAt-s.elapsed(), func() {
 			b := makeDelivery(fmt.Sprint(i))
 			if o.SuspendedFor > 0 {
 				b.suspended()
@@ -126,7 +126,7 @@ func (h history) create(s *stack) {
 // faultyWrites applies the faults that are in force to each status write.
 func (h history) faultyWrites(s *stack) func(func() error) error {
 	return func(write func() error) error {
-		at := time.Since(s.start)
+		at := s.elapsed()
 		for _, f := range h.Faults {
 			if at < f.At || at >= f.At+f.Last {
 				continue
@@ -150,7 +150,7 @@ func (h history) restarts(s *stack) {
 		if f.Kind != restart && f.Kind != crash {
 			continue
 		}
-		time.Sleep(time.Until(s.start.Add(f.At)))
+		time.Sleep(f.At - s.elapsed())
 		if f.Kind == crash {
 			s.kill()
 		} else {

@@ -110,3 +110,18 @@ func TestClockLeapsDuringAnAttempt(t *testing.T) {
 		})
 	}
 }
+
+// TestDueIsNotBeforeWhatIsRecorded takes attempts whose durations status rounds up.
+func TestDueIsNotBeforeWhatIsRecorded(t *testing.T) {
+	key := types.NamespacedName{Namespace: "tasks", Name: "a"}
+	p := DefaultPolicy()
+	for _, took := range []time.Duration{0, 1, time.Microsecond, 100400 * time.Microsecond, time.Second - 1, time.Second} {
+		d, start := makeDelivery("a").obj(), t0.Add(999)
+		a := newAttempt(1, start, start.Add(took))
+		status := p.afterAttempt(d, a)
+		due := newLedger().setDue(key, &outcome{delivery: d, attempt: a, status: status})
+		if late := due.Sub(status.NextAttemptTime.Time); late < 0 || late > time.Millisecond+time.Microsecond {
+			t.Errorf("after an attempt of %s: due %s after the recorded time", took, late)
+		}
+	}
+}

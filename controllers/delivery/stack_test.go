@@ -106,6 +106,13 @@ func inVirtualTime(t *testing.T, a answer, test func(*stack)) {
 	})
 }
 
+// elapsed is the time since the start.
+func (s *stack) elapsed() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.start)
+}
+
 // record counts a request and returns its number.
 func (s *stack) record(r *http.Request) int {
 	body, _ := io.ReadAll(r.Body)
@@ -209,7 +216,9 @@ func (s *stack) run() {
 	}
 	time.Sleep(settling)
 	if len(s.seen()) == 0 {
+		s.mu.Lock()
 		s.start = time.Now()
+		s.mu.Unlock()
 	}
 	s.running = life
 }

@@ -27,11 +27,14 @@ type attempt struct {
 	jitter float64
 }
 
+// attemptRounding is how much later than it was an attempt may have ended as status tells it.
+const attemptRounding = time.Millisecond
+
 // newAttempt is the n-th attempt of a round, made from start to finished. What status can hold is coarser than the
 // clock: the start is rounded down and the duration up, so that no gap that is counted from its end is too short.
 func newAttempt(n int, start, finished time.Time) attempt {
 	recorded := start.Truncate(time.Microsecond)
-	milliseconds := (finished.Sub(start) + start.Sub(recorded) + time.Millisecond - 1) / time.Millisecond
+	milliseconds := (finished.Sub(start) + start.Sub(recorded) + attemptRounding - 1) / attemptRounding
 	return attempt{
 		Attempt: v1alpha1.Attempt{
 			Number: int32(n), StartTime: metav1.NewMicroTime(recorded), DurationMilliseconds: int64(milliseconds),

@@ -62,12 +62,12 @@ func (p *connectProxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusBadGateway)
 		return
 	}
-	defer there.Close() //nolint:errcheck // the tunnel has ended
+	defer there.Close()
 	here, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
-	defer here.Close() //nolint:errcheck // the tunnel has ended
+	defer here.Close()
 	_, _ = io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
 	go func() {
 		_, _ = io.Copy(there, here)

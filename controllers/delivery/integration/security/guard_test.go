@@ -26,7 +26,7 @@ func TestAddressGuardByDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer open.Close() //nolint:errcheck // nobody connects
+	defer open.Close()
 	go open.refuseAll()
 	_, port, err := net.SplitHostPort(open.Addr().String())
 	if err != nil {

@@ -244,7 +244,7 @@ func TestNeedles(t *testing.T) {
 	t.Parallel()
 	const value = currentSecret
 	for name, text := range map[string]string{
-		"plain": "x" + value, "bytes": fmt.Sprint([]byte("a" + value + "b")), "hex": fmt.Sprintf("%x", "a"+value),
+		"plain": "x" + value, "bytes": fmt.Sprintf("%d", []byte("a"+value+"b")), "hex": fmt.Sprintf("%x", "a"+value),
 		"base64, 0 before": base64.StdEncoding.EncodeToString([]byte(value + "z")),
 		"base64, 1 before": base64.StdEncoding.EncodeToString([]byte("a" + value)),
 		"base64, 2 before": base64.StdEncoding.EncodeToString([]byte("ab" + value + "z")),

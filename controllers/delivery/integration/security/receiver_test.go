@@ -143,7 +143,7 @@ func answer(w http.ResponseWriter, req *http.Request, echo string) {
 		if err != nil {
 			return
 		}
-		defer conn.Close() //nolint:errcheck // the client sees what it sees
+		defer conn.Close()
 		_, _ = io.WriteString(conn, strings.Replace(format, "%s", echo, 1))
 		return
 	}

@@ -27,7 +27,7 @@ func needles(name string, value []byte) map[string]string {
 		name:                     string(value),
 		name + ", hex":           hex.EncodeToString(value),
 		name + ", HEX":           strings.ToUpper(hex.EncodeToString(value)),
-		name + ", list of bytes": strings.Trim(fmt.Sprint(value), "[]"),
+		name + ", list of bytes": strings.Trim(fmt.Sprintf("%d", value), "[]"),
 	}
 	// Inside a longer text in base64 a value may begin at any of three places. Its first and last characters there
 	// depend on its neighbours.

@@ -1,0 +1,62 @@
+// Copyright The WebhookDelivery Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDocumentedRightsAreTheShippedOnes compares the table in docs/security.md with the roles of config/default and the
+// overlays.
+func TestDocumentedRightsAreTheShippedOnes(t *testing.T) {
+	overlays, err := filepath.Glob("overlays/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shipped []string
+	for _, dir := range append(overlays, "default") {
+		for _, object := range built(t, dir) {
+			if !isRole(object) {
+				continue
+			}
+			for _, rule := range role(t, object).Rules {
+				for _, line := range describe(rule) {
+					shipped = append(shipped, object.GetKind()+" "+object.GetName()+": "+line)
+				}
+			}
+		}
+	}
+	slices.Sort(shipped)
+	if diff := cmp.Diff(slices.Compact(shipped), documentedRights(t)); diff != "" {
+		t.Errorf("docs/security.md, RBAC (-shipped +documented):\n%s", diff)
+	}
+}
+
+// documentedRights are the lines of the table below the heading RBAC, written as describe writes them, and sorted.
+func documentedRights(t *testing.T) []string {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join("..", "docs", "security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## RBAC\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var rights []string
+	for line := range strings.SplitSeq(section, "\n") {
+		cells := strings.Split(strings.ReplaceAll(line, "`", ""), "|")
+		if len(cells) != 6 || !strings.Contains(cells[1], "Role ") {
+			continue
+		}
+		verbs := strings.ReplaceAll(strings.TrimSpace(cells[3]), ",", "")
+		rights = append(rights, strings.TrimSpace(cells[1])+": "+strings.TrimSpace(cells[2])+": "+verbs)
+	}
+	slices.Sort(rights)
+	return rights
+}
