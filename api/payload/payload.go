@@ -12,6 +12,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	sigsjson "sigs.k8s.io/json"
 )
 
 // Payload is any JSON object, kept as the bytes that were read so that every attempt sends the same ones.
@@ -57,7 +59,8 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	}
 	type members Payload
 	var m members
-	if err := json.Unmarshal(data, &m); err != nil {
+	// As the API server reads it: encoding/json would take Task_ID for task_id, and fail on what the schema permits.
+	if err := sigsjson.UnmarshalCaseSensitivePreserveInts(data, &m); err != nil {
 		return fmt.Errorf("payload: %w", err)
 	}
 	*p = Payload{TaskID: m.TaskID, Raw: bytes.Clone(data)}

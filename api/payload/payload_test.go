@@ -19,12 +19,13 @@ func TestUnmarshal(t *testing.T) {
 		taskID string
 		err    string
 	}{
-		"empty object":               {`{}`, "", ""},
-		"task_id":                    {`{"task_id":"550e8400"}`, "550e8400", ""},
-		"anything else is kept":      {` { "z":1.0, "a":[null,{"b":12345678901234567890}], "task_id":"x" }`, "x", ""},
-		"not an object":              {`["task_id"]`, "", "payload must be a JSON object"},
-		"null":                       {`null`, "", "payload must be a JSON object"},
-		"task_id that is not a text": {`{"task_id":7}`, "", "cannot unmarshal number"},
+		"empty object":                     {`{}`, "", ""},
+		"task_id":                          {`{"task_id":"550e8400"}`, "550e8400", ""},
+		"anything else is kept":            {` { "z":1.0, "a":[null,{"b":12345678901234567890}], "task_id":"x" }`, "x", ""},
+		"another member, in other letters": {`{"Task_ID":5,"TASK_ID":[]}`, "", ""},
+		"not an object":                    {`["task_id"]`, "", "payload must be a JSON object"},
+		"null":                             {`null`, "", "payload must be a JSON object"},
+		"task_id that is not a text":       {`{"task_id":7}`, "", "cannot unmarshal number"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -83,6 +84,7 @@ type world struct {
 
 func newWorld(t *testing.T, namespace string) *world {
 	t.Helper()
+	namespace += "-" + rand.String(5) // a new one with -count, too
 	if _, err := plane.Kubectl(t.Context(), "create", "namespace", namespace); err != nil {
 		t.Fatal(err)
 	}

@@ -346,6 +346,9 @@ func TestErrorsOfCreate(t *testing.T) {
 				t.Errorf("got %v, want an error: %t", err, test.deleted)
 			}
 			told := len(f.warnings())
+			if test.deleted && told > 0 {
+				t.Error("it is told with each try, as there is no Job to note it on")
+			}
 			if err := f.asDeleted(job, time.Now().Add(-keepDeleted-time.Second)); err != nil {
 				t.Errorf("after %v: %v, so that it would be kept for ever", keepDeleted, err)
 			}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -64,7 +65,7 @@ func run(m *testing.M) (code int) {
 	}()
 	scheme := runtime.NewScheme()
 	err = errors.Join(plane.Apply(ctx, "../../config/crd"), plane.Apply(ctx, "testdata/rbac.yaml"),
-		v1alpha1.AddToScheme(scheme))
+		v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme))
 	if err == nil {
 		admin, err = client.New(plane.Config(), client.Options{Scheme: scheme})
 	}
@@ -80,7 +81,8 @@ func run(m *testing.M) (code int) {
 
 func createNamespace(t *testing.T, name string) {
 	t.Helper()
-	if _, err := plane.Kubectl(t.Context(), "create", "namespace", name); err != nil {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if err := admin.Create(t.Context(), namespace); err != nil && !apierrors.IsAlreadyExists(err) { // with -count
 		t.Fatal(err)
 	}
 	// What one test leaves behind would be due in the next.

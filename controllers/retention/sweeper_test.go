@@ -35,7 +35,7 @@ type world struct {
 	objects []finished // Delivered unless named "undeliverable…"
 	// onList and onDelete, if set, stand before the call: what they return is the answer, unless that is nil.
 	onList   func(namespace string, phase v1alpha1.Phase, token string) error
-	onDelete func(o object) error
+	onDelete func(ctx context.Context, o object) error
 
 	deleted []deletion
 	logged  []string
@@ -109,9 +109,9 @@ func (w *world) list(_ context.Context, namespace string, phase v1alpha1.Phase, 
 	return p, nil
 }
 
-func (w *world) delete(_ context.Context, o object) error {
+func (w *world) delete(ctx context.Context, o object) error {
 	if w.onDelete != nil {
-		if err := w.onDelete(o); err != nil {
+		if err := w.onDelete(ctx, o); err != nil {
 			return err
 		}
 	}
@@ -217,7 +217,7 @@ func TestChangedObjectSurvives(t *testing.T) {
 	inVirtualTime(t, func(w *world) {
 		w.add("changed", 48*time.Hour, nil)
 		w.add("gone", 48*time.Hour, nil)
-		w.onDelete = func(o object) error {
+		w.onDelete = func(_ context.Context, o object) error {
 			if o.Name == "gone" {
 				return apierrors.NewNotFound(groupResource, o.Name)
 			}
@@ -239,7 +239,7 @@ func TestErrorsAreLoggedOnceAndRetried(t *testing.T) {
 		for i := range 5 {
 			w.add(fmt.Sprint(i), 48*time.Hour-time.Duration(i), nil)
 		}
-		w.onDelete = func(o object) error {
+		w.onDelete = func(_ context.Context, o object) error {
 			if time.Since(w.start) < time.Minute && o.Name != "3" {
 				return apierrors.NewInternalError(errors.New("etcd is away"))
 			}
@@ -365,12 +365,12 @@ func TestStopsInTheMiddle(t *testing.T) {
 		for i := range 100 {
 			w.add(fmt.Sprint(i), 48*time.Hour, nil)
 		}
-		w.onDelete = func(object) error {
+		w.onDelete = func(ctx context.Context, _ object) error {
 			if time.Since(w.start) < 10*time.Second {
 				return nil
 			}
-			time.Sleep(time.Millisecond) // until the end
-			return context.Canceled
+			<-ctx.Done()
+			return ctx.Err()
 		}
 		if got := w.run(10*time.Second + time.Millisecond); len(got) != 10 {
 			t.Errorf("%d deletes before the end, want 10", len(got))

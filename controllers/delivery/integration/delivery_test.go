@@ -182,3 +182,15 @@ func TestRedelivery(t *testing.T) {
 		t.Errorf("requests %+v", got)
 	}
 }
+
+// TestAwkwardPayload would fail the list of all deliveries, and with it the operator, if members were matched without
+// regard to case.
+func TestAwkwardPayload(t *testing.T) {
+	t.Parallel()
+	d := makeDelivery("awkward", "/ok")
+	d.Spec.Payload = payload.Payload{Raw: []byte(`{"TASK_ID":"x","Task_ID":5}`)}
+	create(t, d)
+	if d = waitFor(t, d.Name, finished); !d.IsDelivered() {
+		t.Errorf("status %+v", d.Status)
+	}
+}
