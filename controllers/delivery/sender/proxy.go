@@ -95,7 +95,7 @@ func (p *proxy) tunnel(conn net.Conn, address string) error {
 		return fmt.Errorf("asking the proxy to connect: %w", err)
 	}
 	reader := bufio.NewReader(conn)
-	response, err := http.ReadResponse(reader, request)
+	response, err := http.ReadResponse(reader, request) //nolint:bodyclose // the answer to a CONNECT has no body
 	if err != nil {
 		return fmt.Errorf("reading the proxy's response: %w", err)
 	}

@@ -87,7 +87,7 @@ func readBundle(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() // nothing was written
+	defer func() { _ = file.Close() }() // nothing was written
 	data, err := io.ReadAll(io.LimitReader(file, maxBundle+1))
 	if err == nil && len(data) > maxBundle {
 		return nil, fmt.Errorf("%s is larger than %d bytes", name, maxBundle)

@@ -1,0 +1,169 @@
+// Copyright The WebhookDelivery Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/hack/receiver"
+)
+
+var unfinished = fields.AndSelectors(
+	fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.PhaseDelivered)),
+	fields.OneTermNotEqualSelector("status.phase", string(v1alpha1.PhaseUndeliverable)),
+)
+
+// verdict is what one scenario came to.
+type verdict struct {
+	Scenario      string `json:"scenario"`
+	Created       int    `json:"created"`
+	Delivered     int    `json:"delivered"`
+	Undeliverable int    `json:"undeliverable"`
+	// Lost are deliveries that have vanished, have not ended, or have ended as the receiver cannot have made them.
+	Lost int `json:"lost"`
+	// Duplicates are requests that no recorded attempt accounts for; AllowedDuplicates are those of them that were in
+	// flight, or not recorded yet, when a process was killed or could not reach the API server before it ended.
+	Duplicates        int `json:"duplicates"`
+	AllowedDuplicates int `json:"allowed_duplicates"`
+	// AtRisk are the requests in flight and the unwritten outcomes that the processes themselves told of: a moment before
+	// a kill, or as they gave up.
+	AtRisk int `json:"at_risk"`
+	// EarlyRetries are attempts that began before the gap of the schedule was over.
+	EarlyRetries int `json:"early_retries"`
+	// MaxLateSeconds is how much later than the gap with its jitter a retry began at most.
+	MaxLateSeconds float64 `json:"max_late_seconds"`
+	// LongestGapSeconds is the longest time in which the receiver saw no request while the load lasted: what a failover
+	// takes.
+	LongestGapSeconds float64  `json:"longest_gap_seconds"`
+	Pass              bool     `json:"pass"`
+	Broken            []string `json:"broken,omitempty"`
+
+	unexplained []string
+	earliest    time.Duration
+}
+
+// account holds the stored deliveries against what the receivers saw.
+func (f *field) account(ctx context.Context, name string, created int) (verdict, error) {
+	v := verdict{Scenario: name, Created: created}
+	var stored v1alpha1.WebhookDeliveryList
+	if err := f.cluster.List(ctx, &stored, client.InNamespace(namespace)); err != nil {
+		return v, err
+	}
+	seen := f.requests()
+	v.Lost = created - len(stored.Items)
+	f.mu.Lock()
+	losses := slices.Clone(f.losses)
+	f.mu.Unlock()
+	for _, l := range losses {
+		v.AtRisk += l.atRisk
+	}
+	for i := range stored.Items {
+		d := &stored.Items[i]
+		v.outcome(d, seen[string(d.UID)])
+		v.repeats(d, seen[string(d.UID)], losses)
+		v.punctuality(d, f.pace.schedule)
+	}
+	v.LongestGapSeconds = longestGap(f.good.Requests(), f.began, f.ended).Seconds()
+	v.judge()
+	return v, nil
+}
+
+// requests are what the receivers saw, by webhook-id.
+func (f *field) requests() map[string][]receiver.Record {
+	seen := map[string][]receiver.Record{}
+	for _, server := range []*receiver.Server{f.good, f.hanging} {
+		for _, r := range server.Requests() {
+			seen[r.WebhookID] = append(seen[r.WebhookID], r)
+		}
+	}
+	return seen
+}
+
+func (v *verdict) outcome(d *v1alpha1.WebhookDelivery, seen []receiver.Record) {
+	accepted := slices.ContainsFunc(seen, func(r receiver.Record) bool { return r.Status/100 == 2 })
+	switch {
+	case d.IsDelivered() && accepted:
+		v.Delivered++
+	case d.IsUndeliverable() && !accepted:
+		v.Undeliverable++
+	default:
+		v.Lost++
+	}
+}
+
+// repeats counts the requests that no recorded attempt accounts for.
+func (v *verdict) repeats(d *v1alpha1.WebhookDelivery, seen []receiver.Record, losses []loss) {
+	attempts := slices.Clone(d.Status.Attempts)
+	used := map[int]bool{}
+	for _, r := range seen {
+		i := slices.IndexFunc(attempts, func(a v1alpha1.Attempt) bool {
+			end := a.StartTime.Add(time.Duration(a.DurationMilliseconds)*time.Millisecond + clockSlack)
+			return !r.Arrived.Before(a.StartTime.Add(-clockSlack)) && r.Arrived.Before(end)
+		})
+		if i >= 0 {
+			attempts = slices.Delete(attempts, i, i+1)
+			continue
+		}
+		v.Duplicates++
+		if i := pardon(seen, losses, used); i >= 0 {
+			used[i] = true
+			v.AllowedDuplicates++
+		} else {
+			v.unexplained = append(v.unexplained,
+				fmt.Sprintf("%s of %s at %s", r.Path, d.Name, r.Arrived.Format(time.StampMicro)))
+		}
+	}
+}
+
+// clockSlack covers that an arrival is read off another clock call than the start of its attempt.
+const clockSlack = 5 * time.Millisecond
+
+func (v *verdict) punctuality(d *v1alpha1.WebhookDelivery, schedule []time.Duration) {
+	for n := 1; n < len(d.Status.Attempts); n++ {
+		before, gap := d.Status.Attempts[n-1], schedule[n-1]
+		end := before.StartTime.Add(time.Duration(before.DurationMilliseconds) * time.Millisecond)
+		waited := d.Status.Attempts[n].StartTime.Sub(end)
+		if waited < gap {
+			v.EarlyRetries++
+			v.earliest = max(v.earliest, gap-waited)
+		}
+		v.MaxLateSeconds = max(v.MaxLateSeconds, (waited - gap*11/10).Seconds())
+	}
+}
+
+// longestGap is the longest time without a request between from and to.
+func longestGap(seen []receiver.Record, from, to time.Time) (longest time.Duration) {
+	slices.SortFunc(seen, func(a, b receiver.Record) int { return a.Arrived.Compare(b.Arrived) })
+	last := from
+	for _, r := range seen {
+		if r.Arrived.After(last) && r.Arrived.Before(to) {
+			longest = max(longest, r.Arrived.Sub(last))
+			last = r.Arrived
+		}
+	}
+	return max(longest, to.Sub(last))
+}
+
+// judge tells which promises were broken.
+func (v *verdict) judge() {
+	if v.Lost != 0 {
+		v.Broken = append(v.Broken, fmt.Sprintf("%d of %d deliveries lost", v.Lost, v.Created))
+	}
+	if extra := v.Duplicates - v.AllowedDuplicates; extra != 0 {
+		v.Broken = append(v.Broken, fmt.Sprintf("%d requests repeated without a crash: %s", extra,
+			strings.Join(v.unexplained[:min(5, len(v.unexplained))], ", ")))
+	}
+	if v.EarlyRetries != 0 {
+		v.Broken = append(v.Broken, fmt.Sprintf("%d retries came early, by up to %s", v.EarlyRetries, v.earliest))
+	}
+	v.Pass = len(v.Broken) == 0
+}
