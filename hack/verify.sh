@@ -41,7 +41,7 @@ tidy() { go -C "$1" mod tidy -diff; }
 
 formatted() {
 	local files
-	files=$(gofmt -s -l .) && [ -z "$files" ] || {
+	files=$(git ls-files --cached --others --exclude-standard '*.go' | grep -v zz_generated | xargs gofmt -s -l) && [ -z "$files" ] || {
 		echo "run make fmt for: $files"
 		return 1
 	}
