@@ -21,6 +21,7 @@ func payloads(ctx context.Context, s settings) (f figures, err error) {
 			f.add(prefix+"floor_per_second", medianOf(floor, run.perSecond))
 			f.add(prefix+"delivered_per_second", medianOf(operated, run.perSecond))
 			f.add(prefix+"ratio", medianRatio(operated, floor, run.perSecond))
+			f.add(prefix+"cpu_ratio", cpuRatio(floor, operated))
 			f.add(prefix+"reads_per_delivery", medianOf(operated, run.readsPerDelivery))
 			f.add(prefix+"manager_max_rss_mib", medianOf(operated, func(r run) float64 { return r.maxMiB }))
 			return nil

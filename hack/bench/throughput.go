@@ -34,13 +34,17 @@ func throughput(ctx context.Context, s settings) (f figures, err error) {
 	return f, nil
 }
 
+// cpuRatio is what the processor does for the floor, as a share of what it does for the operator: the ratio of the rates
+// on a machine that does nothing else, and steadier than that on one that does.
+func cpuRatio(floor, operated []run) float64 {
+	return medianRatio(floor, operated, func(r run) float64 { return r.per1000(usage.ofAll) })
+}
+
 func (f *figures) addDuel(prefix string, floor, operated []run) {
 	f.add(prefix+"floor_per_second", medianOf(floor, run.perSecond))
 	f.add(prefix+"delivered_per_second", medianOf(operated, run.perSecond))
 	f.add(prefix+"ratio", medianRatio(operated, floor, run.perSecond))
-	// What the processor does for the floor, as a share of what it does for the operator: the ratio of the rates on a
-	// machine that does nothing else, and steadier than that on one that does.
-	f.add(prefix+"cpu_ratio", medianRatio(floor, operated, func(r run) float64 { return r.per1000(usage.ofAll) }))
+	f.add(prefix+"cpu_ratio", cpuRatio(floor, operated))
 	f.add(prefix+"writes_per_delivery", medianOf(operated, run.writesPerDelivery))
 	f.add(prefix+"reads_per_delivery", medianOf(operated, run.readsPerDelivery))
 	for _, share := range []struct {

@@ -12,8 +12,9 @@ import (
 	"github.com/webhookdelivery/operator/hack/receiver"
 )
 
-// writeTime is how long the write of an outcome may take while the API server is well.
-const writeTime = 2 * time.Second
+// writeTime is how long the write of an outcome may take: as long as the manager waits for an answer. On a busy machine
+// it takes seconds.
+const writeTime = 10 * time.Second
 
 // loss is a process's losing what it knew of the requests that it had in flight, or had not recorded yet.
 type loss struct {
