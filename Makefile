@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 OVERLAY ?= config/default
 KUBECTL ?= kubectl
 CONTAINER_TOOL ?= docker
-FUZZTIME ?= 30s
+FUZZTIME ?= 60s
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -58,7 +58,7 @@ test: controlplane ## Run all tests, with the race detector, on a real API serve
 	go test -race -p=2 -timeout=9m $(ARGS) ./...
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz test for FUZZTIME (30s)
+fuzz: ## Run every fuzz test for FUZZTIME (60s)
 	hack/fuzz.sh $(FUZZTIME)
 
 .PHONY: verify
