@@ -34,8 +34,8 @@ func throughput(ctx context.Context, s settings) (f figures, err error) {
 	return f, nil
 }
 
-// cpuRatio is what the processor does for the floor, as a share of what it does for the operator: the ratio of the rates
-// on a machine that does nothing else, and steadier than that on one that does.
+// cpuRatio is what the processor does for the floor, as a share of what it does for the operator: the ratio of the
+// rates on a machine that does nothing else, and steadier than that on one that does.
 func cpuRatio(floor, operated []run) float64 {
 	return medianRatio(floor, operated, func(r run) float64 { return r.per1000(usage.ofAll) })
 }
