@@ -4,6 +4,7 @@
 package delivery
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -102,7 +103,7 @@ func TestClockLeapsDuringAnAttempt(t *testing.T) {
 				key := types.NamespacedName{Namespace: d.Namespace, Name: d.Name}
 				r := s.running.reconciler
 				r.ledger.hold(key, out)
-				result, err := r.record(t.Context(), key, out)
+				result, err := r.record(context.Background(), key, out)
 				if err != nil || result.RequeueAfter < 10*time.Second || result.RequeueAfter > 11*time.Second {
 					t.Errorf("looks again in %s (%v), want about 10s", result.RequeueAfter, err)
 				}

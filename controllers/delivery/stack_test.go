@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/watch"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -63,8 +64,14 @@ type stack struct {
 	// patch, if set, stands around every status write.
 	patch func(write func() error) error
 
+	// unanswered, if set, tells whether status writes get no answer.
+	unanswered func() bool
 	// unlabelled, if set, is the answer to every patch that is not of status.
 	unlabelled error
+	// secretReads is how long it takes to read a Secret.
+	secretReads time.Duration
+	// namespaces are the ones that are watched; none: all.
+	namespaces []string
 
 	mu     sync.Mutex
 	posts  []post
@@ -81,6 +88,7 @@ const settling = time.Second
 type running struct {
 	reconciler *Reconciler
 	sender     *sender.Sender
+	events     *events.FakeRecorder
 	cancel     context.CancelFunc
 	done       []chan struct{}
 	// dead is set when the process has been killed: nothing that it does reaches the API server any more.
@@ -136,6 +144,10 @@ func (s *stack) newClient() client.WithWatch {
 		WithInterceptorFuncs(interceptor.Funcs{
 			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
 				opts ...client.SubResourcePatchOption) error {
+				if s.unanswered != nil && s.unanswered() {
+					<-ctx.Done()
+					return ctx.Err()
+				}
 				write := func() error {
 					err := c.SubResource(sub).Patch(ctx, o, p, opts...)
 					if err == nil {
@@ -160,6 +172,9 @@ func (s *stack) newClient() client.WithWatch {
 			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object,
 				opts ...client.GetOption) error {
 				s.reads.Add(1)
+				if _, ok := o.(*corev1.Secret); ok {
+					time.Sleep(s.secretReads)
+				}
 				return c.Get(ctx, key, o, opts...)
 			},
 		}).Build()
@@ -168,8 +183,10 @@ func (s *stack) newClient() client.WithWatch {
 func mapper() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper(nil)
 	gv := v1alpha1.GroupVersion
-	m.AddSpecific(gv.WithKind("WebhookDelivery"), gv.WithResource("webhookdeliveries"),
-		gv.WithResource("webhookdelivery"), meta.RESTScopeNamespace)
+	for _, kind := range []string{"WebhookDelivery", "WebhookDeliveryList"} { // as discovery does
+		m.AddSpecific(gv.WithKind(kind), gv.WithResource("webhookdeliveries"), gv.WithResource("webhookdelivery"),
+			meta.RESTScopeNamespace)
+	}
 	m.Add(corev1.SchemeGroupVersion.WithKind("Secret"), meta.RESTScopeNamespace)
 	return m
 }
@@ -178,7 +195,7 @@ func mapper() meta.RESTMapper {
 func (s *stack) run() {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	life := &running{cancel: cancel}
+	life := &running{cancel: cancel, events: events.NewFakeRecorder(1000)}
 	objects := s.newCache(CachedObjects(), func(d *v1alpha1.WebhookDelivery) bool { return !d.IsFinished() })
 	labelled := s.newCache(LabelledObjects(), isLabelled)
 	var err error
@@ -190,7 +207,7 @@ func (s *stack) run() {
 		s.t.Fatal(err)
 	}
 	life.reconciler, err = New(s.policy, s.options, Dependencies{
-		Cache: objects, Labelled: labelled, Live: s.client, Writer: s.through(life), Events: events.NewFakeRecorder(1000), Sender: life.sender,
+		Cache: objects, Labelled: labelled, Live: s.client, Writer: s.through(life), Events: life.events, Sender: life.sender,
 		MaySend: s.maySend, Jitter: func() float64 { return 0 },
 	})
 	if err != nil {
@@ -225,8 +242,16 @@ func (s *stack) run() {
 
 // newCache returns a cache of the objects that are selected.
 func (s *stack) newCache(objects cache.ByObject, selects func(*v1alpha1.WebhookDelivery) bool) cache.Cache {
+	var namespaces map[string]cache.Config
+	if s.namespaces != nil {
+		namespaces = map[string]cache.Config{}
+	}
+	for _, namespace := range s.namespaces {
+		namespaces[namespace] = cache.Config{}
+	}
 	c, err := cache.New(&rest.Config{}, cache.Options{
-		Scheme: s.client.Scheme(), Mapper: mapper(),
+		DefaultNamespaces: namespaces,
+		Scheme:            s.client.Scheme(), Mapper: mapper(),
 		ByObject: map[client.Object]cache.ByObject{&v1alpha1.WebhookDelivery{}: objects},
 		NewInformer: func(_ toolscache.ListerWatcher, o runtime.Object, resync time.Duration, ix toolscache.Indexers,
 		) toolscache.SharedIndexInformer {
@@ -355,7 +380,32 @@ func (l *selected) Watch(metav1.ListOptions) (watch.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	return delayed(in, l.selects, l.s.watchLag), nil
+	known := sets.New[types.UID]()
+	objects, err := l.List(metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range objects.(*v1alpha1.WebhookDeliveryList).Items {
+		known.Insert(d.UID)
+	}
+	return delayed(in, func(e *watch.Event) bool { return l.sees(e, known) }, l.s.watchLag), nil
+}
+
+// sees tells whether a watch hands e on that has handed on the known objects, and makes it what the API server would:
+// what is not selected any more is deleted for this watch, and what never was is not told at all.
+func (l *selected) sees(e *watch.Event, known sets.Set[types.UID]) bool {
+	d, ok := e.Object.(*v1alpha1.WebhookDelivery)
+	if !ok {
+		return true
+	}
+	if e.Type != watch.Deleted && l.selects(d) {
+		known.Insert(d.UID)
+		return true
+	}
+	e.Type = watch.Deleted
+	seen := known.Has(d.UID)
+	known.Delete(d.UID)
+	return seen
 }
 
 // delayedWatch hands on the events of in, each later by a lag.
@@ -366,7 +416,7 @@ type delayedWatch struct {
 	once sync.Once
 }
 
-func delayed(in watch.Interface, selects func(*v1alpha1.WebhookDelivery) bool, lag time.Duration) *delayedWatch {
+func delayed(in watch.Interface, sees func(*watch.Event) bool, lag time.Duration) *delayedWatch {
 	w := &delayedWatch{in: in, out: make(chan watch.Event), stop: make(chan struct{})}
 	type stamped struct {
 		watch.Event
@@ -376,11 +426,9 @@ func delayed(in watch.Interface, selects func(*v1alpha1.WebhookDelivery) bool, l
 	go func() {
 		defer close(queue)
 		for e := range in.ResultChan() {
-			// What is not selected any more is deleted for this watch; what it never saw does it no harm.
-			if d, ok := e.Object.(*v1alpha1.WebhookDelivery); ok && !selects(d) {
-				e.Type = watch.Deleted
+			if sees(&e) {
+				queue <- stamped{e, time.Now().Add(lag)}
 			}
-			queue <- stamped{e, time.Now().Add(lag)}
 		}
 	}()
 	go func() {
