@@ -56,7 +56,8 @@ func (r *Reconciler) attempt(
 	}
 	release, ok := r.lanes.Acquire(key, placeOf(d))
 	if !ok {
-		return ctrl.Result{}, nil // parked: a slot that falls free enqueues the key
+		// Parked: a slot that falls free enqueues the key, if its time is not over before.
+		return ctrl.Result{RequeueAfter: untilExpiry(d, time.Now(), 0)}, nil
 	}
 	defer release()
 	lasting := context.WithoutCancel(ctx)

@@ -42,6 +42,9 @@ const (
 	// maxAttempts is status.attempts' maxItems in the CRD.
 	maxAttempts = 16
 
+	// soon is the shortest wait: one of no time at all would be taken for one without an end.
+	soon = time.Millisecond
+
 	secretPollMin = time.Second
 	secretPollMax = 30 * time.Second
 )
@@ -207,12 +210,13 @@ func isExpired(d *v1alpha1.WebhookDelivery, now time.Time) bool {
 	return d.Spec.DeliverBefore != nil && !now.Before(d.Spec.DeliverBefore.Time)
 }
 
-// untilExpiry shortens a wait so that it does not outlast spec.deliverBefore; zero stands for a wait without an end.
+// untilExpiry shortens a wait so that it does not outlast spec.deliverBefore, which may have passed since it was looked
+// at; zero stands for a wait without an end.
 func untilExpiry(d *v1alpha1.WebhookDelivery, now time.Time, after time.Duration) time.Duration {
 	if d.Spec.DeliverBefore == nil {
 		return after
 	}
-	left := d.Spec.DeliverBefore.Sub(now)
+	left := max(soon, d.Spec.DeliverBefore.Sub(now))
 	if after == 0 {
 		return left
 	}

@@ -39,7 +39,8 @@ func (r *Reconciler) record(ctx context.Context, key types.NamespacedName, out *
 	}
 	observeAttempt(out.delivery, out.attempt)
 	if due := r.ledger.setDue(key, out); !due.IsZero() {
-		return ctrl.Result{RequeueAfter: max(time.Millisecond, time.Until(due))}, nil
+		now := time.Now()
+		return ctrl.Result{RequeueAfter: untilExpiry(out.delivery, now, max(soon, due.Sub(now)))}, nil
 	}
 	return r.afterFinal(&out.status, key), nil
 }
@@ -60,7 +61,7 @@ func (r *Reconciler) rebase(ctx context.Context, key types.NamespacedName, out *
 	if r.ledger.known(key, live.UID) != nil {
 		// The live object lacks what the API server refused: the status that was computed stands.
 		r.ledger.hold(key, &outcome{delivery: live, attempt: out.attempt, status: out.status})
-		return ctrl.Result{RequeueAfter: time.Millisecond}, nil
+		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	switch compareAttempt(live, out) {
 	case recorded:
@@ -76,7 +77,7 @@ func (r *Reconciler) rebase(ctx context.Context, key types.NamespacedName, out *
 	r.ledger.hold(key, &outcome{
 		delivery: live, attempt: out.attempt, status: r.policy.afterAttempt(live, out.attempt),
 	})
-	return ctrl.Result{RequeueAfter: time.Millisecond}, nil
+	return ctrl.Result{RequeueAfter: soon}, nil
 }
 
 // room says whether a live object has room for an outcome.

@@ -5,6 +5,7 @@ package delivery
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/webhookdelivery/operator/api/payload"
 	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/controllers/delivery/lanes"
 )
 
 func makeSecret(data map[string]string) *corev1.Secret {
@@ -202,4 +204,37 @@ func TestLargePayloadIsReadWhenItIsSent(t *testing.T) {
 			t.Errorf("%d requests, and not all with the whole payload", len(posts))
 		}
 	})
+}
+
+func TestExpiresOnTime(t *testing.T) {
+	hang := func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	tests := map[string]struct {
+		answer answer
+		before func(*stack)
+		posts  int
+	}{
+		"while it waits for its retry": {always(500), func(*stack) {}, 1},
+		"while it waits for a slot": {hang, func(s *stack) {
+			s.create(makeDelivery("b").obj())
+			time.Sleep(100 * time.Millisecond)
+		}, 1},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, tc.answer, func(s *stack) {
+				s.options.Limits = lanes.Limits{Total: 1, PerEndpoint: 1, PerNamespace: 1}
+				s.run()
+				tc.before(s)
+				s.create(makeDelivery("a").before(time.Now().Add(4 * time.Second)).obj())
+				time.Sleep(4500 * time.Millisecond)
+				d := s.get("a")
+				if reason, _ := final(&d.Status); reason != v1alpha1.ReasonExpired {
+					t.Errorf("phase %s, reason %s half a second after the deadline", d.Status.Phase, reason)
+				}
+				if posts, _ := s.counts(); posts != tc.posts {
+					t.Errorf("%d requests, want %d", posts, tc.posts)
+				}
+			})
+		})
+	}
 }
