@@ -51,12 +51,12 @@ var classReasons = map[sender.Class]v1alpha1.Reason{
 func (r *Reconciler) attempt(
 	ctx context.Context, key types.NamespacedName, d *v1alpha1.WebhookDelivery,
 ) (ctrl.Result, error) {
-	if ctx.Err() != nil {
-		return ctrl.Result{}, nil
+	if !r.mayBegin(ctx, d) {
+		r.lanes.Forget(key)
+		return ctrl.Result{RequeueAfter: heldBackRetry}, nil
 	}
 	release, ok := r.lanes.Acquire(key, placeOf(d))
-	if !ok {
-		// Parked: a slot that falls free enqueues the key, if its time is not over before.
+	if !ok { // parked: a slot that falls free enqueues the key, if its time is not over before
 		return ctrl.Result{RequeueAfter: untilExpiry(d, time.Now(), 0)}, nil
 	}
 	defer release()
@@ -72,7 +72,7 @@ func (r *Reconciler) attempt(
 		return r.giveUp(lasting, key, d, v1alpha1.ReasonPayloadTooLarge, fmt.Sprintf(
 			"the payload has %d bytes, but at most %d are sent", len(req.Body), r.policy.MaxPayload))
 	}
-	result, sent := r.send(lasting, req)
+	result, sent := r.send(ctx, d, req)
 	if !sent {
 		return ctrl.Result{RequeueAfter: heldBackRetry}, nil
 	}
@@ -124,20 +124,34 @@ func (r *Reconciler) livePayload(ctx context.Context, d *v1alpha1.WebhookDeliver
 	return live.Spec.Payload.Raw, nil
 }
 
-// send makes the request unless it must not begin now: too many outcomes are unwritten, or the lease would not outlast
-// it. The caller ends the request in the ledger once its outcome is there.
-func (r *Reconciler) send(ctx context.Context, req sender.Request) (sender.Result, bool) {
-	if unwritten, _ := r.ledger.load(); unwritten >= r.options.MaxUnwritten {
-		heldBackTotal.WithLabelValues("unwritten").Inc()
-		return sender.Result{}, false
-	}
+// send makes d's request unless it must not begin now: what was true before it was prepared, which takes reads, may not
+// be any more. The caller ends the request in the ledger once its outcome is there.
+func (r *Reconciler) send(
+	ctx context.Context, d *v1alpha1.WebhookDelivery, req sender.Request,
+) (sender.Result, bool) {
 	r.ledger.begin()
-	if !r.maySend() {
+	if !r.mayBegin(ctx, d) {
 		r.ledger.end()
-		heldBackTotal.WithLabelValues("lease").Inc()
 		return sender.Result{}, false
 	}
-	return r.sender.Send(ctx, req), true
+	return r.sender.Send(context.WithoutCancel(ctx), req), true
+}
+
+// mayBegin reports whether a request of d, which is due, may begin at this moment: not after a shutdown has begun or
+// d's time is over, while too many outcomes are unwritten, or on a lease that would not outlast it.
+func (r *Reconciler) mayBegin(ctx context.Context, d *v1alpha1.WebhookDelivery) bool {
+	unwritten, _ := r.ledger.load()
+	switch {
+	case ctx.Err() != nil || isExpired(d, time.Now()):
+		return false
+	case unwritten >= r.options.MaxUnwritten:
+		heldBackTotal.WithLabelValues("unwritten").Inc()
+		return false
+	case !r.maySend():
+		heldBackTotal.WithLabelValues("lease").Inc()
+		return false
+	}
+	return true
 }
 
 // conclude turns what the sender tells into an outcome and records it.

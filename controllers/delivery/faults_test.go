@@ -8,13 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/webhookdelivery/operator/api/payload"
 	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/controllers/delivery/lanes"
 )
 
 var (
@@ -233,6 +236,48 @@ func TestTakeoverKeepsToWhatTheOtherWrote(t *testing.T) {
 		stored := s.get("a").Status
 		if posts, _ := s.counts(); posts != 4 || len(stored.Attempts) != 4 {
 			t.Errorf("%d requests and %d attempts, want 4 each", posts, len(stored.Attempts))
+		}
+	})
+}
+
+func TestNoRequestBeginsAfterAShutdown(t *testing.T) {
+	inVirtualTime(t, always(200), func(s *stack) {
+		s.create(makeSecret(map[string]string{"webhook-secret": "x"}))
+		s.secretReads = 5 * time.Second
+		s.run()
+		s.create(makeDelivery("a").secret().obj())
+		time.Sleep(time.Second)
+		s.stop() // while the request is being prepared
+		if posts, _ := s.counts(); posts != 0 {
+			t.Errorf("%d requests after the shutdown had begun", posts)
+		}
+		s.run()
+		time.Sleep(time.Minute)
+		if posts, _ := s.counts(); posts != 1 {
+			t.Errorf("%d requests in the end, want 1", posts)
+		}
+	})
+}
+
+// TestBackPressureSparesTheAPIServer takes payloads that are read only when they are sent.
+func TestBackPressureSparesTheAPIServer(t *testing.T) {
+	inVirtualTime(t, always(200), func(s *stack) {
+		s.options.MaxUnwritten = 1
+		s.options.Limits = lanes.Limits{Total: 1, PerEndpoint: 1, PerNamespace: 1}
+		s.patch = broken(since(s, 5*time.Minute), errAway)
+		s.run()
+		for i := range 20 {
+			s.create(makeDelivery(fmt.Sprint(i)).with(func(d *v1alpha1.WebhookDelivery) {
+				d.Spec.Payload, _ = payload.New(map[string]string{"x": strings.Repeat("x", 20<<10)})
+			}).obj())
+		}
+		time.Sleep(4 * time.Minute)
+		if reads := s.reads.Load(); reads > 5 {
+			t.Errorf("%d reads while nothing may be sent", reads)
+		}
+		time.Sleep(2 * time.Minute)
+		if posts, _ := s.counts(); posts != 20 {
+			t.Errorf("%d requests in the end, want 20", posts)
 		}
 	})
 }

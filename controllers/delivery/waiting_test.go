@@ -238,3 +238,27 @@ func TestExpiresOnTime(t *testing.T) {
 		})
 	}
 }
+
+// TestDeadlinePassesWhileASecretIsRead lets spec.deliverBefore pass between plan and the request.
+func TestDeadlinePassesWhileASecretIsRead(t *testing.T) {
+	for name, there := range map[string]bool{"a Secret that is there": true, "a Secret that is missing": false} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, always(200), func(s *stack) {
+				if there {
+					s.create(makeSecret(map[string]string{"webhook-secret": "x"}))
+				}
+				s.secretReads = 3 * time.Second
+				s.run()
+				s.create(makeDelivery("a").secret().before(time.Now().Add(2 * time.Second)).obj())
+				time.Sleep(5 * time.Second)
+				d := s.get("a")
+				if reason, _ := final(&d.Status); reason != v1alpha1.ReasonExpired {
+					t.Errorf("phase %s, reason %s, want an end with %s", d.Status.Phase, reason, v1alpha1.ReasonExpired)
+				}
+				if posts, _ := s.counts(); posts != 0 {
+					t.Errorf("%d requests after the deadline", posts)
+				}
+			})
+		})
+	}
+}
