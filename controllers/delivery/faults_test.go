@@ -281,3 +281,44 @@ func TestBackPressureSparesTheAPIServer(t *testing.T) {
 		}
 	})
 }
+
+func TestShutdownWritesManyOutcomes(t *testing.T) {
+	const objects = 200
+	inVirtualTime(t, always(200), func(s *stack) {
+		s.patch = broken(never, errAway)
+		s.run()
+		for i := range objects {
+			s.create(makeDelivery(fmt.Sprint(i)).obj())
+		}
+		time.Sleep(30 * time.Second)
+		s.patch = func(write func() error) error {
+			time.Sleep(200 * time.Millisecond) // one after the other, it would take 40 s
+			return write()
+		}
+		s.stop()
+		for i := range objects {
+			if d := s.get(fmt.Sprint(i)); !d.IsDelivered() {
+				t.Fatalf("%d is %s after the shutdown", i, d.Status.Phase)
+			}
+		}
+	})
+}
+
+func TestFlushEndsInTime(t *testing.T) {
+	inVirtualTime(t, always(200), func(s *stack) {
+		s.unanswered = func() bool { return true }
+		s.run()
+		s.create(makeDelivery("a").obj())
+		time.Sleep(15 * time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := s.running.reconciler.Flush(ctx); err == nil {
+			t.Error("flushed, although no write is answered")
+		}
+		if took := time.Since(began); took > 2500*time.Millisecond {
+			t.Errorf("took %s, although it had 2s", took)
+		}
+		s.unanswered = nil
+	})
+}

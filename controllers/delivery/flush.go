@@ -6,6 +6,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -17,12 +18,7 @@ const flushPause = 200 * time.Millisecond
 // ends. A write that another process has overtaken does no harm: it carries the resource version that it was based on.
 func (r *Reconciler) Flush(ctx context.Context) error {
 	for {
-		for _, key := range r.ledger.keys() {
-			if out := r.ledger.held(key); out != nil && ctx.Err() == nil {
-				// An error leaves the outcome where it was, for the next round.
-				_, _ = r.record(ctx, key, out)
-			}
-		}
+		r.writeHeld(ctx)
 		unwritten, inFlight := r.ledger.load()
 		if unwritten == 0 && inFlight == 0 {
 			return nil
@@ -34,4 +30,21 @@ func (r *Reconciler) Flush(ctx context.Context) error {
 		case <-time.After(flushPause):
 		}
 	}
+}
+
+// writeHeld tries once to write each outcome, as many at a time as the controller has workers for it.
+func (r *Reconciler) writeHeld(ctx context.Context) {
+	var working sync.WaitGroup
+	slots := make(chan struct{}, writers)
+	for _, key := range r.ledger.keys() {
+		slots <- struct{}{}
+		working.Go(func() {
+			defer func() { <-slots }()
+			if out := r.ledger.held(key); out != nil && ctx.Err() == nil {
+				// An error leaves the outcome where it was, for the next round.
+				_, _ = r.record(ctx, key, out)
+			}
+		})
+	}
+	working.Wait()
 }

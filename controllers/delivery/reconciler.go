@@ -56,7 +56,7 @@ type Reconciler struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	key, now := req.NamespacedName, time.Now()
 	if out := r.ledger.held(key); out != nil {
-		return r.record(ctx, key, out)
+		return r.record(context.WithoutCancel(ctx), key, out)
 	}
 	d, retry, err := r.read(ctx, key)
 	if d == nil {

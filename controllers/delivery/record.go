@@ -27,7 +27,6 @@ const refusedRetry = 5 * time.Minute
 // record writes out's status. Until the write is acknowledged out stays in the ledger, and it is the write that is
 // repeated, never the request.
 func (r *Reconciler) record(ctx context.Context, key types.NamespacedName, out *outcome) (ctrl.Result, error) {
-	ctx = context.WithoutCancel(ctx)
 	version, err := r.patch(ctx, out.delivery, out.status)
 	if apierrors.IsConflict(err) {
 		writeErrorsTotal.WithLabelValues("conflict").Inc()
