@@ -26,8 +26,10 @@ const (
 	secretTTL = 30 * time.Second
 	// missingSecretTTL bounds how often the API server is asked for a Secret that many deliveries wait for.
 	missingSecretTTL = time.Second
-	// maxCachedSecrets bounds the memory that Secrets take.
+	// maxCachedSecrets and maxCachedSecret, in bytes, bound the memory that Secrets take. Larger ones are read for each
+	// attempt: a Secret may have a mebibyte, and whoever creates deliveries chooses them.
 	maxCachedSecrets = 1024
+	maxCachedSecret  = 32 << 10
 )
 
 // secrets reads Secrets one by one: to list or watch them would take the right to read all of them.
@@ -166,8 +168,19 @@ func (s *secrets) read(ctx context.Context, key types.NamespacedName) (cachedSec
 	default:
 		return read, fmt.Errorf("reading Secret %s: %w", key, err)
 	}
+	if size(read.data) > maxCachedSecret {
+		s.cache.Remove(key)
+		return read, nil
+	}
 	s.cache.Add(key, read, ttl)
 	return read, nil
+}
+
+func size(data map[string][]byte) (n int) {
+	for key, value := range data {
+		n += len(key) + len(value)
+	}
+	return n
 }
 
 // drop makes the next attempt of any delivery read d's Secrets again.
