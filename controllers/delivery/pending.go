@@ -4,6 +4,7 @@
 package delivery
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,9 +66,10 @@ func (p pending) Collect(out chan<- prometheus.Metric) {
 	now := time.Now()
 	counts := map[state]int{}
 	oldest := now
-	for _, object := range p.r.objects() {
-		d, ok := object.(*v1alpha1.WebhookDelivery)
-		if !ok || d.IsFinished() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, d := range p.r.objects(ctx) {
+		if d.IsFinished() {
 			continue
 		}
 		counts[stateOf(d, now)]++

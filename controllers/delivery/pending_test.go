@@ -15,7 +15,14 @@ import (
 )
 
 func TestPendingMetrics(t *testing.T) {
+	for name, namespaces := range map[string][]string{"all namespaces": nil, "listed namespaces": {"tasks"}} {
+		t.Run(name, func(t *testing.T) { testPendingMetrics(t, namespaces) })
+	}
+}
+
+func testPendingMetrics(t *testing.T, namespaces []string) {
 	inVirtualTime(t, always(500), func(s *stack) {
+		s.namespaces = namespaces
 		s.run()
 		time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second))) // creation times have whole seconds
 		old := func(d *v1alpha1.WebhookDelivery) { d.CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Hour)) }

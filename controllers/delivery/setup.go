@@ -181,29 +181,47 @@ func (r *Reconciler) connect(ctx context.Context, q queue) error {
 	if err != nil {
 		return fmt.Errorf("getting the informer: %w", err)
 	}
+	found := &store{}
 	if shared, ok := informer.(toolscache.SharedIndexInformer); ok {
-		r.store.Store(&store{shared.GetStore()})
+		found.Store = shared.GetStore()
 	}
+	r.store.Store(found)
 	return nil
 }
 
-// store is the informer's; nil before there is one, and where several namespaces have one each.
+// store is the informer's; none where there is one for each namespace.
 type store struct{ toolscache.Store }
 
 // version is the resource version that the cache has reached; empty if it cannot tell.
 func (r *Reconciler) version() string {
-	if s := r.store.Load(); s != nil {
+	if s := r.store.Load(); s != nil && s.Store != nil {
 		return s.LastStoreSyncResourceVersion()
 	}
 	return ""
 }
 
-// objects are the cached ones, shared.
-func (r *Reconciler) objects() []any {
-	if s := r.store.Load(); s != nil {
-		return s.List()
+// objects are the cached ones, shared; none before the controller starts. To ask the cache earlier would start it.
+func (r *Reconciler) objects(ctx context.Context) (found []*v1alpha1.WebhookDelivery) {
+	s := r.store.Load()
+	if s == nil {
+		return nil
 	}
-	return nil
+	if s.Store != nil {
+		for _, object := range s.List() {
+			if d, ok := object.(*v1alpha1.WebhookDelivery); ok {
+				found = append(found, d)
+			}
+		}
+		return found
+	}
+	all := &v1alpha1.WebhookDeliveryList{}
+	if err := r.cache.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
+		return nil // it has not synced yet
+	}
+	for i := range all.Items {
+		found = append(found, &all.Items[i])
+	}
+	return found
 }
 
 // wake enqueues a delivery for which a slot has been reserved.
