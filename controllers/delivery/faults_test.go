@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/webhookdelivery/operator/api/payload"
 	"github.com/webhookdelivery/operator/api/v1alpha1"
@@ -320,5 +322,116 @@ func TestFlushEndsInTime(t *testing.T) {
 			t.Errorf("took %s, although it had 2s", took)
 		}
 		s.unanswered = nil
+	})
+}
+
+// TestConflicts counts the calls of the API server while writes conflict.
+func TestConflicts(t *testing.T) {
+	conflict := apierrors.NewConflict(deliveries, "a", errors.New("changed"))
+	tests := map[string]struct {
+		delivery *deliveryBuilder
+		lag      time.Duration
+		conflict func(*stack) bool // although nothing has changed
+		during   func(*stack)
+		calls    int32
+		posts    int
+	}{
+		"without a reason, after a request": {makeDelivery("a"), 0,
+			func(s *stack) bool { return s.elapsed() < time.Minute }, func(*stack) {}, 50, 1},
+		"without a reason, before one": {makeDelivery("a").suspended(), 0,
+			func(s *stack) bool { return s.elapsed() < time.Minute }, func(*stack) {}, 50, 0},
+		"while the cache is behind": {makeDelivery("a").suspended(), 15 * time.Second,
+			func(*stack) bool { return false }, func(s *stack) {
+				time.Sleep(10 * time.Second)
+				s.update("a", func(d *v1alpha1.WebhookDelivery) { d.Labels = map[string]string{"x": "y"} })
+			}, 3, 0},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, always(200), func(s *stack) {
+				var calls atomic.Int32
+				s.watchLag = tc.lag
+				s.patch = func(write func() error) error {
+					calls.Add(1)
+					if tc.conflict(s) {
+						return conflict
+					}
+					return write()
+				}
+				s.run()
+				s.create(tc.delivery.obj())
+				tc.during(s)
+				time.Sleep(2 * time.Minute)
+				if n := calls.Load(); n > tc.calls {
+					t.Errorf("%d writes, want at most %d", n, tc.calls)
+				}
+				if posts, writes := s.counts(); posts != tc.posts || writes != 1 {
+					t.Errorf("%d requests and %d writes that were stored, want %d and 1", posts, writes, tc.posts)
+				}
+			})
+		})
+	}
+}
+
+// TestConflictDoesNotKeepThePayload bounds the memory of outcomes that cannot be written.
+func TestConflictDoesNotKeepThePayload(t *testing.T) {
+	var s *stack
+	receiver := func(_ int, w http.ResponseWriter, _ *http.Request) {
+		s.update("a", func(d *v1alpha1.WebhookDelivery) { d.Labels = map[string]string{"x": "y"} })
+		w.WriteHeader(http.StatusOK)
+	}
+	inVirtualTime(t, receiver, func(made *stack) {
+		s = made
+		var n atomic.Int32
+		s.patch = func(write func() error) error {
+			if n.Add(1) == 1 {
+				return write()
+			}
+			return errAway
+		}
+		s.run()
+		d := makeDelivery("a").with(func(d *v1alpha1.WebhookDelivery) {
+			d.Spec.Payload, _ = payload.New(map[string]string{"x": strings.Repeat("x", 100<<10)})
+		}).obj()
+		s.create(d)
+		time.Sleep(10 * time.Second)
+		out := s.running.reconciler.ledger.held(types.NamespacedName{Namespace: d.Namespace, Name: d.Name})
+		if out == nil || len(out.delivery.Spec.Payload.Raw) != 0 {
+			t.Errorf("held: %+v", out)
+		}
+		s.patch = nil
+	})
+}
+
+// TestEndIsToldOnce lets the answer to the final write get lost.
+func TestEndIsToldOnce(t *testing.T) {
+	inVirtualTime(t, always(500), func(s *stack) {
+		ended := finishedTotal.WithLabelValues(string(v1alpha1.PhaseUndeliverable), string(v1alpha1.ReasonRetriesExhausted))
+		before := testutil.ToFloat64(ended)
+		s.patch = func(write func() error) error { return errors.Join(write(), errAway) }
+		s.run()
+		s.create(makeDelivery("a").obj())
+		time.Sleep(time.Hour)
+		if n := testutil.ToFloat64(ended) - before; n != 1 {
+			t.Errorf("counted %v times", n)
+		}
+		if n := len(s.running.events.Events); n != 1 {
+			t.Errorf("%d events, want 1", n)
+		}
+	})
+}
+
+// TestNothingIsKeptOfWhatIsDeleted deletes an object while the outcome of its attempt cannot be written.
+func TestNothingIsKeptOfWhatIsDeleted(t *testing.T) {
+	inVirtualTime(t, always(200), func(s *stack) {
+		s.patch = broken(since(s, time.Minute), errAway)
+		s.run()
+		s.create(makeDelivery("a").obj())
+		time.Sleep(30 * time.Second)
+		s.delete("a")
+		time.Sleep(2 * time.Minute)
+		if n := s.running.reconciler.ledger.size(); n != 0 {
+			t.Errorf("the ledger still knows %d deliveries", n)
+		}
 	})
 }

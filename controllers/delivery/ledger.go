@@ -24,7 +24,7 @@ type ledger struct {
 
 type entry struct {
 	uid types.UID
-	// resourceVersion is that of the own last write. A cached object that is older is not acted on.
+	// resourceVersion is that of the own last write, or of a live read. A cached object that is older is not acted on.
 	resourceVersion string
 	// due is when attempt number dueNumber of dueRound may be made, on this process's monotonic clock.
 	due       time.Time
@@ -75,6 +75,13 @@ func (l *ledger) dropOutcome(e *entry) {
 		e.outcome = nil
 		l.unwritten--
 	}
+}
+
+// saw remembers that a live read showed the object at resourceVersion: what is older is not acted on.
+func (l *ledger) saw(key types.NamespacedName, uid types.UID, resourceVersion string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entry(key, uid).resourceVersion = resourceVersion
 }
 
 // wrote remembers that this process's write of the object gave it resourceVersion, or that a live read showed it.

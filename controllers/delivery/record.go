@@ -4,8 +4,10 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -32,9 +34,16 @@ func (r *Reconciler) record(ctx context.Context, key types.NamespacedName, out *
 		writeErrorsTotal.WithLabelValues("conflict").Inc()
 		return r.rebase(ctx, key, out)
 	}
+	return r.settled(ctx, key, out, version, err)
+}
+
+// settled goes on from the answer to a write of out that did not conflict.
+func (r *Reconciler) settled(
+	ctx context.Context, key types.NamespacedName, out *outcome, version string, err error,
+) (ctrl.Result, error) {
 	known, err := r.written(ctx, key, out.delivery, &out.status, version, err)
-	if !known || err != nil {
-		return ctrl.Result{}, err
+	if !known {
+		return lookAgain(err)
 	}
 	observeAttempt(out.delivery, out.attempt)
 	if due := r.ledger.setDue(key, out); !due.IsZero() {
@@ -46,16 +55,9 @@ func (r *Reconciler) record(ctx context.Context, key types.NamespacedName, out *
 
 // rebase settles what became of an outcome whose object was changed by others in the meantime.
 func (r *Reconciler) rebase(ctx context.Context, key types.NamespacedName, out *outcome) (ctrl.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	live := &v1alpha1.WebhookDelivery{}
-	err := r.live.Get(ctx, key, live)
-	switch {
-	case isGone(err) || (err == nil && live.UID != out.delivery.UID):
-		r.ledger.vanished(key, out.delivery)
-		return ctrl.Result{}, nil
-	case err != nil:
-		return ctrl.Result{}, fmt.Errorf("reading the object that changed before its attempt was recorded: %w", err)
+	live, err := r.latest(ctx, key, out.delivery)
+	if live == nil {
+		return lookAgain(err)
 	}
 	if r.ledger.known(key, live.UID) != nil {
 		// The live object lacks what the API server refused: the status that was computed stands.
@@ -64,9 +66,9 @@ func (r *Reconciler) rebase(ctx context.Context, key types.NamespacedName, out *
 	}
 	switch compareAttempt(live, out) {
 	case recorded:
-		observeAttempt(out.delivery, out.attempt)
-		r.ledger.wrote(key, live.UID, live.ResourceVersion)
-		return ctrl.Result{RequeueAfter: staleRetry}, nil
+		result, err := r.settled(ctx, key, out, live.ResourceVersion, nil)
+		result.RequeueAfter = cmp.Or(result.RequeueAfter, staleRetry)
+		return result, err
 	case taken:
 		duplicatesTotal.Inc()
 		log.FromContext(ctx).Info("attempt was made by another process too", "attempt", out.attempt.Number)
@@ -77,6 +79,41 @@ func (r *Reconciler) rebase(ctx context.Context, key types.NamespacedName, out *
 		delivery: live, attempt: out.attempt, status: r.policy.afterAttempt(live, out.attempt),
 	})
 	return ctrl.Result{RequeueAfter: soon}, nil
+}
+
+// latest reads the object that others have changed before a write of d, without what the cache leaves out, too; nil if
+// there is none any more, or another of that name. It fails if the object is as it was: the conflict has another cause,
+// and a pause before the next try is all that may help.
+func (r *Reconciler) latest(
+	ctx context.Context, key types.NamespacedName, d *v1alpha1.WebhookDelivery,
+) (*v1alpha1.WebhookDelivery, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	live := &v1alpha1.WebhookDelivery{}
+	err := r.live.Get(ctx, key, live)
+	switch {
+	case isGone(err) || (err == nil && live.UID != d.UID):
+		r.ledger.vanished(key, d)
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading the object that changed before its status was written: %w", err)
+	case live.ResourceVersion == d.ResourceVersion:
+		return nil, errors.New("the API server reports a conflict, but the object has not changed")
+	}
+	lighten(live)
+	return live, nil
+}
+
+// overtaken lets d wait until the cache shows what others have made of it: until then another write would conflict, too.
+func (r *Reconciler) overtaken(
+	ctx context.Context, key types.NamespacedName, d *v1alpha1.WebhookDelivery,
+) (ctrl.Result, error) {
+	live, err := r.latest(ctx, key, d)
+	if live == nil {
+		return lookAgain(err)
+	}
+	r.ledger.saw(key, d.UID, live.ResourceVersion)
+	return ctrl.Result{RequeueAfter: staleRetry}, nil
 }
 
 // room says whether a live object has room for an outcome.
@@ -117,11 +154,11 @@ func (r *Reconciler) write(
 	version, err := r.patch(ctx, d, status)
 	if apierrors.IsConflict(err) {
 		writeErrorsTotal.WithLabelValues("conflict").Inc()
-		return ctrl.Result{RequeueAfter: staleRetry}, nil
+		return r.overtaken(ctx, key, d)
 	}
 	known, err := r.written(ctx, key, d, &status, version, err)
-	if !known || err != nil {
-		return ctrl.Result{}, err
+	if !known {
+		return lookAgain(err)
 	}
 	if after > 0 {
 		return ctrl.Result{RequeueAfter: after}, nil
@@ -159,6 +196,15 @@ func (r *Reconciler) written(
 	return true, nil
 }
 
+// lookAgain tells when to look again at a delivery that is not known any more: at once, for the event of its deletion may
+// have come before; or, after an error, as the queue says.
+func lookAgain(err error) (ctrl.Result, error) {
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: staleRetry}, nil
+}
+
 // afterFinal tells when to look again at a delivery that has ended: never, unless the API server has refused to store
 // it.
 func (r *Reconciler) afterFinal(status *v1alpha1.WebhookDeliveryStatus, key types.NamespacedName) ctrl.Result {
@@ -168,7 +214,7 @@ func (r *Reconciler) afterFinal(status *v1alpha1.WebhookDeliveryStatus, key type
 	return ctrl.Result{}
 }
 
-// offerAgain writes the final status of d once more, which the API server has refused before.
+// offerAgain writes the status of d once more, which the API server has refused before.
 func (r *Reconciler) offerAgain(
 	ctx context.Context, key types.NamespacedName, d *v1alpha1.WebhookDelivery,
 ) (ctrl.Result, error) {
@@ -177,7 +223,7 @@ func (r *Reconciler) offerAgain(
 		return ctrl.Result{RequeueAfter: refusedRetry}, nil // reported when it was refused first
 	}
 	r.ledger.wrote(key, d.UID, version)
-	return ctrl.Result{}, nil
+	return ctrl.Result{RequeueAfter: staleRetry}, nil
 }
 
 // finished tells the world of a delivery that has ended.

@@ -49,20 +49,23 @@ func (r *Reconciler) accept(
 func (r *Reconciler) unlabel(
 	ctx context.Context, key types.NamespacedName, d *v1alpha1.WebhookDelivery,
 ) (ctrl.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	if r.ledger.isRefused(key) { // until the record is stored, the label is all that tells of the request
+		return r.offerAgain(ctx, key, d)
+	}
+	patching, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	answer := &metav1.PartialObjectMetadata{}
 	answer.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("WebhookDelivery"))
 	answer.Namespace, answer.Name = d.Namespace, d.Name
 	patch := fmt.Sprintf(`{"metadata":{"resourceVersion":%q,"labels":{%q:null}}}`,
 		d.ResourceVersion, v1alpha1.LabelRedeliver)
-	err := r.writer.Patch(ctx, answer, client.RawPatch(types.MergePatchType, []byte(patch)))
+	err := r.writer.Patch(patching, answer, client.RawPatch(types.MergePatchType, []byte(patch)))
 	switch {
 	case apierrors.IsConflict(err):
-		return ctrl.Result{RequeueAfter: staleRetry}, nil
+		return r.overtaken(ctx, key, d)
 	case isGone(err):
 		r.ledger.vanished(key, d)
-		return ctrl.Result{}, nil
+		return lookAgain(nil)
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("removing the label %s: %w", v1alpha1.LabelRedeliver, err)
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/webhookdelivery/operator/api/v1alpha1"
 )
 
@@ -90,4 +92,42 @@ func TestRedeliveryIsNotRepeatedByACrash(t *testing.T) {
 			t.Errorf("%d requests and %d redeliveries, want 2 and 1", posts, s.get("a").Status.Redeliveries)
 		}
 	})
+}
+
+// TestRedeliveryWaitsUntilItCanBeRecorded labels an object whose status the API server refuses for a while.
+func TestRedeliveryWaitsUntilItCanBeRecorded(t *testing.T) {
+	refusal := apierrors.NewForbidden(deliveries, "a", errors.New("denied by policy"))
+	tests := map[string]struct {
+		answer   answer
+		from, to time.Duration // the refusals
+		posts    int           // before they end
+		want     int           // in the end
+		rounds   int32
+	}{
+		"of one that has ended": {failFirst(0), 30 * time.Second, 20 * time.Minute, 1, 2, 1},
+		"of one that has not":   {always(500), 0, 20 * time.Minute, 3, 4, 0},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, tc.answer, func(s *stack) {
+				s.patch = broken(func() bool { return s.elapsed() < tc.from || s.elapsed() >= tc.to }, refusal)
+				s.run()
+				s.create(makeDelivery("a").obj())
+				time.Sleep(time.Minute)
+				s.label()
+				time.Sleep(18 * time.Minute)
+				if posts, _ := s.counts(); posts != tc.posts || !isLabelled(s.get("a")) {
+					t.Errorf("%d requests, want %d, labels %v", posts, tc.posts, s.get("a").Labels)
+				}
+				time.Sleep(time.Hour)
+				d := s.get("a")
+				if posts, _ := s.counts(); posts != tc.want || d.Status.Redeliveries != tc.rounds || isLabelled(d) {
+					t.Errorf("%d requests in the end, want %d: %v %+v", posts, tc.want, d.Labels, d.Status)
+				}
+				if !d.IsFinished() {
+					t.Errorf("phase %s in the end", d.Status.Phase)
+				}
+			})
+		})
+	}
 }

@@ -14,17 +14,21 @@ const maxCachedPayload = 16 << 10
 // among the annotations: a second copy of the payload.
 func strip(object any) (any, error) {
 	if d, ok := object.(*v1alpha1.WebhookDelivery); ok {
-		d.ManagedFields = nil
-		d.Annotations = nil
-		d.OwnerReferences = nil
-		if value, ok := d.Labels[v1alpha1.LabelRedeliver]; ok {
-			d.Labels = map[string]string{v1alpha1.LabelRedeliver: value}
-		} else {
-			d.Labels = nil
-		}
-		if len(d.Spec.Payload.Raw) > maxCachedPayload {
-			d.Spec.Payload.Raw = nil
-		}
+		lighten(d)
 	}
 	return object, nil
+}
+
+func lighten(d *v1alpha1.WebhookDelivery) {
+	d.ManagedFields = nil
+	d.Annotations = nil
+	d.OwnerReferences = nil
+	if value, ok := d.Labels[v1alpha1.LabelRedeliver]; ok {
+		d.Labels = map[string]string{v1alpha1.LabelRedeliver: value}
+	} else {
+		d.Labels = nil
+	}
+	if len(d.Spec.Payload.Raw) > maxCachedPayload {
+		d.Spec.Payload.Raw = nil
+	}
 }
