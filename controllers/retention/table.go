@@ -11,6 +11,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/webhookdelivery/operator/api/v1alpha1"
 )
 
 // The columns of the CRD that tell when an object is due. They are found by name: users see them, too, and columns may
@@ -61,17 +63,18 @@ type row struct {
 	Cells  []json.RawMessage `json:"cells"`
 	Object struct {
 		Metadata struct {
-			Namespace         string       `json:"namespace"`
-			Name              string       `json:"name"`
-			UID               types.UID    `json:"uid"`
-			ResourceVersion   string       `json:"resourceVersion"`
-			DeletionTimestamp *metav1.Time `json:"deletionTimestamp"`
+			Namespace         string            `json:"namespace"`
+			Name              string            `json:"name"`
+			UID               types.UID         `json:"uid"`
+			ResourceVersion   string            `json:"resourceVersion"`
+			DeletionTimestamp *metav1.Time      `json:"deletionTimestamp"`
+			Labels            map[string]string `json:"labels"`
 		} `json:"metadata"`
 	} `json:"object"`
 }
 
 // parsePage reads a Table in JSON. It leaves out objects that have no completion time, which nothing is ever due for,
-// and those that are being deleted. It fails where the columns are missing or hold something else.
+// those that are being deleted, and those that someone has asked to deliver again. It fails where the columns are missing or hold something else.
 func parsePage(body []byte) (page, error) {
 	var t table
 	if err := json.Unmarshal(body, &t); err != nil {
@@ -120,7 +123,7 @@ func (r row) finished(completed, ttl int) (finished, bool, error) {
 	if err != nil {
 		return finished{}, false, fmt.Errorf("the columns %s and %s of %s: %w", completedColumn, ttlColumn, name, err)
 	}
-	if completion == nil || meta.DeletionTimestamp != nil {
+	if completion == nil || meta.DeletionTimestamp != nil || meta.Labels[v1alpha1.LabelRedeliver] == "true" {
 		return finished{}, false, nil
 	}
 	f := finished{object: object{name, meta.UID, meta.ResourceVersion}, completion: *completion}

@@ -26,12 +26,14 @@ func TestParsePage(t *testing.T) {
 		rows string
 		want []finished
 	}{
-		"none":      {"", []finished{}},
-		"no TTL":    {`{"cells":["a",null,"Delivered","2026-01-02T03:04:05Z"]` + metadata, []finished{{o, completed, nil}}},
-		"TTL of 0":  {`{"cells":["a",0,"","2026-01-02T03:04:05Z"]` + metadata, []finished{{o, completed, new(time.Duration(0))}}},
-		"TTL":       {`{"cells":["a",60,"","2026-01-02T03:04:05Z"]` + metadata, []finished{{o, completed, new(time.Minute)}}},
-		"no end":    {`{"cells":["a",0,"Delivered",null]` + metadata, []finished{}},
-		"two":       {strings.Repeat(`,{"cells":["a",1,"","2026-01-02T03:04:05Z"]`+metadata, 2)[1:], []finished{{o, completed, new(time.Second)}, {o, completed, new(time.Second)}}},
+		"none":     {"", []finished{}},
+		"no TTL":   {`{"cells":["a",null,"Delivered","2026-01-02T03:04:05Z"]` + metadata, []finished{{o, completed, nil}}},
+		"TTL of 0": {`{"cells":["a",0,"","2026-01-02T03:04:05Z"]` + metadata, []finished{{o, completed, new(time.Duration(0))}}},
+		"TTL":      {`{"cells":["a",60,"","2026-01-02T03:04:05Z"]` + metadata, []finished{{o, completed, new(time.Minute)}}},
+		"no end":   {`{"cells":["a",0,"Delivered",null]` + metadata, []finished{}},
+		"two":      {strings.Repeat(`,{"cells":["a",1,"","2026-01-02T03:04:05Z"]`+metadata, 2)[1:], []finished{{o, completed, new(time.Second)}, {o, completed, new(time.Second)}}},
+		"to be sent again": {`{"cells":["a",0,"","2026-01-02T03:04:05Z"]` + strings.Replace(metadata, `"uid"`,
+			`"labels":{"webhookdelivery.dev/redeliver":"true"},"uid"`, 1), []finished{}},
 		"to be off": {`{"cells":["a",0,"","2026-01-02T03:04:05Z"]` + strings.Replace(metadata, `"uid"`, `"deletionTimestamp":"2026-01-02T03:04:05Z","uid"`, 1), []finished{}},
 	} {
 		t.Run(name, func(t *testing.T) {
