@@ -5,6 +5,7 @@ package sender
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"net"
@@ -54,6 +55,7 @@ func TestVirtualTime(t *testing.T) {
 						}
 						tt.serve(conn)
 					})
+					s.dialer = writesAtOnce(s.dialer)
 					request := Request{ID: "1", URL: scheme + "://receiver.test:8080/", Body: []byte("{}"), TLS: &TLS{CA: ca}}
 					start := time.Now()
 					result := s.Send(t.Context(), request)
@@ -149,6 +151,53 @@ func pipeSender(t *testing.T, secure bool, serve func(net.Conn)) (s *Sender, ca 
 		serving.Wait()
 	})
 	return s, authority.pem
+}
+
+// writesAtOnce makes the writes to a dialer's pipes return before they are read. Otherwise crypto/tls, closing under a
+// lock of net/http, waits for a reader of its alert; and who waits for a lock is not idle in a bubble, so that the time
+// at which it would give up never comes.
+func writesAtOnce(inner contextDialer) contextDialer {
+	return dialFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := inner.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		c := &queuedConn{Conn: conn, queue: make(chan []byte, 64), closed: make(chan struct{})}
+		go c.write()
+		return c, nil
+	})
+}
+
+type queuedConn struct {
+	net.Conn
+	queue  chan []byte
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (c *queuedConn) write() {
+	for {
+		select {
+		case p := <-c.queue:
+			_, _ = c.Conn.Write(p)
+		case <-c.closed:
+			return
+		}
+	}
+}
+
+func (c *queuedConn) Write(p []byte) (int, error) {
+	select {
+	case c.queue <- bytes.Clone(p):
+		return len(p), nil
+	case <-c.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (c *queuedConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
 
 func expectNothingLeft(t *testing.T) {
