@@ -49,7 +49,8 @@ const (
 	ReasonConnectionFailed Reason = "ConnectionFailed"
 	// ReasonTLSError is a failed TLS handshake, a certificate that does not verify among them.
 	ReasonTLSError Reason = "TLSError"
-	// ReasonInvalidResponse is an answer that is not HTTP, or whose header is larger than the operator reads.
+	// ReasonInvalidResponse is an answer that is not HTTP, whose header is larger than the operator reads, or that was
+	// there before the request.
 	ReasonInvalidResponse Reason = "InvalidResponse"
 	// ReasonProxyError is the administrator's egress proxy refusing or failing to connect.
 	ReasonProxyError Reason = "ProxyError"

@@ -15,7 +15,8 @@ type attempt struct {
 	start, deadline time.Time
 	conn            atomic.Pointer[responseConn] // on which the request was written
 	handshaking     atomic.Bool                  // a TLS handshake with the receiver has begun
-	answered        atomic.Bool                  // the receiver has sent something
+	answered        atomic.Bool                  // the receiver has sent something since the request was begun
+	early           atomic.Bool                  // what seemed its answer was there before the request
 	lines           atomic.Int64                 // of the response header
 }
 
@@ -36,7 +37,20 @@ func (a *attempt) context(ctx context.Context) context.Context {
 			a.conn.Store(conn)
 			conn.begin(a)
 		},
+		GotFirstResponseByte: a.checkAnswer,
 	})
+}
+
+// checkAnswer is called with the first byte of what seems to be the answer at hand, and nothing read after it. Where that
+// was there before the request, the connection is closed: what follows on it would be one answer off.
+func (a *attempt) checkAnswer() {
+	if a.answered.Load() {
+		return
+	}
+	a.early.Store(true)
+	if conn := a.conn.Load(); conn != nil {
+		_ = conn.Close()
+	}
 }
 
 // headerRead is called when the response header has been read.

@@ -61,17 +61,25 @@ func (c *rawConn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// responseConn is a connection above TLS, if any. It bounds the header that an attempt is waiting for.
+// responseConn is a connection above TLS, if any. It bounds the header that an attempt is waiting for, and tells whether
+// any of it came after the request.
 type responseConn struct {
 	net.Conn
 	raw     *rawConn
 	waiting atomic.Pointer[attempt]
+	asked   atomic.Bool // the attempt that waits has begun to write its request
 }
 
 // begin is called before an attempt's request is written.
 func (c *responseConn) begin(a *attempt) {
 	c.raw.allow(maxResponseHeader + slack)
+	c.asked.Store(false)
 	c.waiting.Store(a)
+}
+
+func (c *responseConn) Write(p []byte) (int, error) {
+	c.asked.Store(true)
+	return c.Conn.Write(p)
 }
 
 // end is called when the attempt's response header has been read. The next attempt may have begun already.
@@ -89,7 +97,9 @@ func (c *responseConn) Read(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p)
 	if a := c.waiting.Load(); a != nil && n > 0 {
-		a.answered.Store(true)
+		if c.asked.Load() {
+			a.answered.Store(true)
+		}
 		a.lines.Add(int64(bytes.Count(p[:n], []byte("\n"))))
 	}
 	return n, err

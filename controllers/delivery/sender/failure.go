@@ -34,6 +34,9 @@ func failure(ctx context.Context, a *attempt, err error) (Class, string) {
 	if message := tlsMessage(err); message != "" {
 		return TLSError, message
 	}
+	if a.early.Load() {
+		return InvalidResponse, earlyAnswer
+	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return DNSError, dnsMessage(dns)
 	}
@@ -42,6 +45,10 @@ func failure(ctx context.Context, a *attempt, err error) (Class, string) {
 	}
 	return ConnectionFailed, connectionMessage(err, connected)
 }
+
+// earlyAnswer is not an answer: a receiver, or a proxy in front of it, sent more than it should on a connection that is
+// kept. net/http would take that for the answer to the next request.
+const earlyAnswer = "the receiver sent something before it was asked"
 
 var invalidHeader = fmt.Sprintf("the response header is not valid HTTP/1, or has more than %d KiB or %d lines",
 	maxResponseHeader>>10, maxHeaderLines)

@@ -121,6 +121,49 @@ func TestKilledDuringRequest(t *testing.T) {
 	}
 }
 
+// TestUnsolicited is a receiver that sends more than its answer. What follows one is never taken for, nor made part of,
+// the answer to the request that is next on the connection: many of them wait for the only one there is.
+func TestUnsolicited(t *testing.T) {
+	for scheme, secure := range bothSchemes() {
+		for name, extra := range map[string]string{
+			"an answer":      noContent,
+			"half an answer": "HTTP/1.1 204 X\r\nX: ",
+			"early hints":    "HTTP/1.1 103 X\r\n\r\n" + noContent,
+			"a body":         `{"ok":true}`,
+		} {
+			t.Run(name+" over "+scheme, func(t *testing.T) {
+				var accepted seen
+				r := listen(t, "127.0.0.1:0", secure, func(conn net.Conn) {
+					reader, after := bufio.NewReader(conn), extra
+					for request := readRequest(reader); request != nil; request = readRequest(reader) {
+						response := "HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"
+						if id := request.Header.Get("Webhook-Id"); len(id)%2 == 0 {
+							accepted.add(id)
+							response = noContent
+						}
+						_, _ = io.WriteString(conn, response+after)
+						after = ""
+					}
+				})
+				s := newSender(t, func(cfg *Config) { cfg.MaxConnsPerEndpoint = 1 })
+				var sending sync.WaitGroup
+				for i := range 50 {
+					sending.Go(func() {
+						id := strings.Repeat("x", i+1)
+						result := s.Send(t.Context(), Request{ID: id, URL: r.url, Body: []byte("{}")})
+						if result.Class == Delivered && accepted.of(id) != 1 {
+							t.Errorf("request %d: %s; accepted %d times", i, result.Message, accepted.of(id))
+						}
+					})
+				}
+				sending.Wait()
+				s.Close()
+				expectNoClientGoroutines(t)
+			})
+		}
+	}
+}
+
 // TestBrokenWrite is a kept connection whose next write fails. Where no byte was written, the request goes out on
 // another connection; where one was, it does not.
 func TestBrokenWrite(t *testing.T) {

@@ -129,6 +129,9 @@ func (s *Sender) Send(ctx context.Context, req Request) Result {
 		return finish(failure(ctx, a, err))
 	}
 	defer drain(response, cancel)
+	if a.early.Load() {
+		return finish(InvalidResponse, earlyAnswer)
+	}
 	if response.StatusCode < 100 {
 		return finish(InvalidResponse, "the status code is not one of HTTP")
 	}
