@@ -209,7 +209,9 @@ func TestURLs(t *testing.T) {
 func TestSpecs(t *testing.T) {
 	const (
 		tooLong = ": Too long: may not be more than 253 bytes"
-		strict  = `WebhookDelivery in version "v1alpha1" cannot be handled as a WebhookDelivery: strict decoding error: `
+		// a client refuses to ask for a Secret by another name, so that no delivery could wait for it
+		secretName = " in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'"
+		strict     = `WebhookDelivery in version "v1alpha1" cannot be handled as a WebhookDelivery: strict decoding error: `
 	)
 	long := strings.Repeat("x", 254)
 	for name, test := range map[string]struct {
@@ -239,8 +241,13 @@ func TestSpecs(t *testing.T) {
 		"secretRef without name": {`{secretRef: {key: k}}`, "spec.secretRef.name: Required value"},
 		"secretRef with empty name": {`{secretRef: {name: ""}}`,
 			`spec.secretRef.name: Invalid value: "": spec.secretRef.name in body should be at least 1 chars long`},
-		"secretRef name too long": {`{secretRef: {name: ` + long + `}}`, "spec.secretRef.name" + tooLong},
-		"secretRef key too long":  {`{secretRef: {name: s, key: ` + long + `}}`, "spec.secretRef.key" + tooLong},
+		"secretRef to a path": {`{secretRef: {name: ../configmaps/c}}`,
+			`spec.secretRef.name: Invalid value: "../configmaps/c": spec.secretRef.name` + secretName},
+		"secretRef no client can ask for": {`{secretRef: {name: "a%b"}}`,
+			`spec.secretRef.name: Invalid value: "a%b": spec.secretRef.name` + secretName},
+		"secretRef to a subdomain": {`{secretRef: {name: a.b-c.d}}`, ""},
+		"secretRef name too long":  {`{secretRef: {name: ` + long + `}}`, "spec.secretRef.name" + tooLong},
+		"secretRef key too long":   {`{secretRef: {name: s, key: ` + long + `}}`, "spec.secretRef.key" + tooLong},
 		"secretRef previousKey too long": {`{secretRef: {name: s, previousKey: ` + long + `}}`,
 			"spec.secretRef.previousKey" + tooLong},
 		"secretRef in another namespace": {`{secretRef: {name: s, namespace: other}}`,
@@ -249,6 +256,8 @@ func TestSpecs(t *testing.T) {
 		"tls says nothing": {`{tls: {}}`,
 			"spec.tls: Invalid value: 0: spec.tls in body should have at least 1 properties"},
 		"tls Secret without a name": {`{tls: {caSecretRef: {}}}`, "spec.tls.caSecretRef.name: Required value"},
+		"tls Secret that is a path": {`{tls: {clientCertSecretRef: {name: ..}}}`,
+			`spec.tls.clientCertSecretRef.name: Invalid value: "..": spec.tls.clientCertSecretRef.name` + secretName},
 		"tls Secret name too long": {`{tls: {clientCertSecretRef: {name: ` + long + `}}}`,
 			"spec.tls.clientCertSecretRef.name" + tooLong},
 		"tls verification off": {`{tls: {insecureSkipVerify: true}}`,
