@@ -132,6 +132,22 @@ func TestSecretIsReadOnceForMany(t *testing.T) {
 	})
 }
 
+// TestLargeSecretIsNotKept is a Secret of nearly the size that the API server takes: a thousand of them would be a
+// gigabyte. It serves, and is read for each attempt.
+func TestLargeSecretIsNotKept(t *testing.T) {
+	inVirtualTime(t, always(200), func(s *stack) {
+		s.create(makeSecret(map[string]string{"webhook-secret": "x", "other": strings.Repeat("x", 1<<20)}))
+		s.run()
+		for _, name := range []string{"a", "b"} {
+			s.create(makeDelivery(name).secret().obj())
+			time.Sleep(time.Second)
+		}
+		if posts, _ := s.counts(); posts != 2 || s.reads.Load() != 2 {
+			t.Errorf("%d requests, %d reads", posts, s.reads.Load())
+		}
+	})
+}
+
 func TestSuspend(t *testing.T) {
 	inVirtualTime(t, always(500), func(s *stack) {
 		s.run()

@@ -156,6 +156,9 @@ func (s *Sender) check(req *Request) (target, Class, string) {
 	if message := checkSecret(req.Secret); message != "" {
 		return to, InvalidSecret, message
 	}
+	if len(trimNewline(req.Previous)) > maxSecret {
+		return to, InvalidSecret, "the previous secret has more than 4096 bytes"
+	}
 	return to, "", ""
 }
 

@@ -198,10 +198,13 @@ func TestSendUnusable(t *testing.T) {
 		request Request
 		want    Class
 	}{
-		"URL":            {Request{URL: "https://user:" + testSecret + "@127.0.0.1/"}, InvalidURL},
-		"http":           {Request{URL: r.url}, InsecureURL},
-		"port":           {Request{URL: "https://127.0.0.1:22/"}, AddressDenied},
-		"secret":         {Request{URL: "https://" + r.addr, Secret: []byte(testSecret + "\x00")}, InvalidSecret},
+		"URL":    {Request{URL: "https://user:" + testSecret + "@127.0.0.1/"}, InvalidURL},
+		"http":   {Request{URL: r.url}, InsecureURL},
+		"port":   {Request{URL: "https://127.0.0.1:22/"}, AddressDenied},
+		"secret": {Request{URL: "https://" + r.addr, Secret: []byte(testSecret + "\x00")}, InvalidSecret},
+		"previous": {
+			Request{URL: "https://" + r.addr, Secret: []byte("x"), Previous: make([]byte, 1<<20)}, InvalidSecret,
+		},
 		"TLS":            {Request{URL: "https://" + r.addr, TLS: &TLS{Certificate: certificate}}, InvalidTLS},
 		"TLS authority":  {Request{URL: "https://" + r.addr, TLS: &TLS{CA: []byte(testSecret)}}, InvalidTLS},
 		"denied address": {Request{URL: "https://169.254.169.254/latest/meta-data"}, AddressDenied},

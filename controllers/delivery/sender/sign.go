@@ -17,6 +17,10 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
+// maxSecret is how long a secret may be, in bytes. Servers take headers of 8 KiB and more; the bound is for the operator's
+// memory, as a Secret may have a megabyte and each request under way has a copy.
+const maxSecret = 4 << 10
+
 // setHeaders adds what tells the receiver which delivery this is and, where there is a secret, who sent it: the secret
 // itself as x-webhook-secret, and a signature by each key as Standard Webhooks has it
 // (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
@@ -73,6 +77,8 @@ func checkSecret(secret []byte) string {
 	switch {
 	case value == "":
 		return "the secret is empty"
+	case len(value) > maxSecret:
+		return "the secret has more than 4096 bytes"
 	case !httpguts.ValidHeaderFieldValue(value):
 		return "the secret contains a line break or another control character, which an HTTP header cannot carry"
 	case value != strings.Trim(value, " \t"):

@@ -98,6 +98,8 @@ func TestCheckSecret(t *testing.T) {
 		"carriage return":    {[]byte("abc\r\n"), true},
 		"space inside":       {[]byte("a b\tc"), true},
 		"not ASCII":          {[]byte("pässwörd"), true},
+		"longest":            {[]byte(strings.Repeat("x", 4096) + "\n"), true},
+		"too long":           {[]byte(strings.Repeat("x", 4097)), false},
 		"empty":              {[]byte{}, false},
 		"only a newline":     {[]byte("\n"), false},
 		"two newlines":       {[]byte("abc\n\n"), false},
