@@ -29,18 +29,20 @@ var (
 
 // metadata are the addresses at which clouds hand out credentials. They are denied even inside an allowed range.
 var metadata = []netip.Addr{
-	netip.MustParseAddr("169.254.169.254"), // AWS, Azure, Google, OpenStack and others
-	netip.MustParseAddr("169.254.170.2"),   // AWS ECS task credentials
-	netip.MustParseAddr("169.254.170.23"),  // AWS EKS Pod Identity
-	netip.MustParseAddr("169.254.0.23"),    // Tencent
-	netip.MustParseAddr("169.254.42.42"),   // Scaleway
-	netip.MustParseAddr("168.63.129.16"),   // Azure WireServer
-	netip.MustParseAddr("192.0.0.192"),     // Oracle
-	netip.MustParseAddr("100.100.100.200"), // Alibaba
-	netip.MustParseAddr("fd00:ec2::254"),   // AWS
-	netip.MustParseAddr("fd00:ec2::23"),    // AWS EKS Pod Identity
-	netip.MustParseAddr("fd20:ce::254"),    // Google
-	netip.MustParseAddr("fd00:42::42"),     // Scaleway
+	netip.MustParseAddr("169.254.169.254"),    // AWS, Azure, Google, OpenStack and others
+	netip.MustParseAddr("169.254.170.2"),      // AWS ECS task credentials
+	netip.MustParseAddr("169.254.170.23"),     // AWS EKS Pod Identity
+	netip.MustParseAddr("169.254.0.23"),       // Tencent
+	netip.MustParseAddr("169.254.42.42"),      // Scaleway
+	netip.MustParseAddr("168.63.129.16"),      // Azure WireServer
+	netip.MustParseAddr("192.0.0.192"),        // Oracle
+	netip.MustParseAddr("100.100.100.200"),    // Alibaba
+	netip.MustParseAddr("fd00:ec2::254"),      // AWS
+	netip.MustParseAddr("fd00:ec2::23"),       // AWS EKS Pod Identity
+	netip.MustParseAddr("fd20:ce::254"),       // Google
+	netip.MustParseAddr("fd00:42::42"),        // Scaleway
+	netip.MustParseAddr("fd00:a9fe:a9fe::1"),  // Akamai (Linode)
+	netip.MustParseAddr("fd00:c1::a9fe:a9fe"), // Oracle
 }
 
 // guard decides to which addresses a connection may be made. By default these are the global unicast ones that no IANA
