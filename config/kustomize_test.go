@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -97,5 +98,20 @@ func TestManagerPodIsRestricted(t *testing.T) {
 		if readOnly := container.SecurityContext.ReadOnlyRootFilesystem; readOnly == nil || !*readOnly {
 			t.Errorf("container %s may write to its root file system", container.Name)
 		}
+	}
+}
+
+// TestManagerResolvesNamesAsTheyAre looks for the option without which a Service, by its name and its namespace's, would
+// take the place of a public host, so that deliveries to that host end as AddressDenied.
+func TestManagerResolvesNamesAsTheyAre(t *testing.T) {
+	deployment := &appsv1.Deployment{}
+	key := client.ObjectKey{Namespace: "webhook-delivery-system", Name: "webhook-delivery-operator"}
+	if err := admin.Get(t.Context(), key, deployment); err != nil {
+		t.Fatal(err)
+	}
+	ndots := "1"
+	want := &corev1.PodDNSConfig{Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: &ndots}}}
+	if diff := cmp.Diff(want, deployment.Spec.Template.Spec.DNSConfig); diff != "" {
+		t.Errorf("DNS configuration (-want +got):\n%s", diff)
 	}
 }
