@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -41,7 +42,8 @@ var hostile = map[string]func(conn net.Conn){
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
 		reset(conn)
 	},
-	"switching protocols": say("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
+	"long body that never comes": say("HTTP/1.1 200 OK\r\nContent-Length: 65537\r\n\r\n"),
+	"switching protocols":        say("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
 	"100 MB in one header": func(conn net.Conn) {
 		endless(conn, "HTTP/1.1 200 OK\r\nX: ", strings.Repeat("x", 32<<10))
 	},
@@ -122,26 +124,27 @@ func reset(conn net.Conn) {
 }
 
 var hostileClass = map[string]Class{
-	"endless body":              Delivered,
-	"endless chunks":            Delivered,
-	"endless chunk extension":   Delivered,
-	"endless trailer":           Delivered,
-	"one byte a second":         Delivered,
-	"gzip bomb":                 Delivered,
-	"reset inside the body":     Delivered,
-	"switching protocols":       UnexpectedStatus,
-	"100 MB in one header":      InvalidResponse,
-	"100 MB of headers":         InvalidResponse,
-	"short lines in the header": InvalidResponse,
-	"endless status line":       InvalidResponse,
-	"continuation lines":        InvalidResponse,
-	"flood of 1xx":              InvalidResponse,
-	"not HTTP":                  InvalidResponse,
-	"a header that drips":       Timeout,
-	"1xx that drip":             Timeout,
-	"silence":                   Timeout,
-	"reset":                     ConnectionFailed,
-	"close":                     ConnectionFailed,
+	"endless body":               Delivered,
+	"endless chunks":             Delivered,
+	"endless chunk extension":    Delivered,
+	"endless trailer":            Delivered,
+	"one byte a second":          Delivered,
+	"gzip bomb":                  Delivered,
+	"reset inside the body":      Delivered,
+	"long body that never comes": Delivered,
+	"switching protocols":        UnexpectedStatus,
+	"100 MB in one header":       InvalidResponse,
+	"100 MB of headers":          InvalidResponse,
+	"short lines in the header":  InvalidResponse,
+	"endless status line":        InvalidResponse,
+	"continuation lines":         InvalidResponse,
+	"flood of 1xx":               InvalidResponse,
+	"not HTTP":                   InvalidResponse,
+	"a header that drips":        Timeout,
+	"1xx that drip":              Timeout,
+	"silence":                    Timeout,
+	"reset":                      ConnectionFailed,
+	"close":                      ConnectionFailed,
 }
 
 // TestHostileReceivers looks at the outcome, at what is read and at what stays behind, over the sockets of this
@@ -227,6 +230,21 @@ func TestHandshakes(t *testing.T) {
 			expectNoClientGoroutines(t)
 		})
 	}
+}
+
+// TestBytesAfterTheHeader is what is read of a connection, below TLS, once the header has decided.
+func TestBytesAfterTheHeader(t *testing.T) {
+	client, server := net.Pipe()
+	go func() { endless(server, "", strings.Repeat("x", 32<<10)) }()
+	raw := newRawConn(client)
+	conn, a := &responseConn{Conn: raw, raw: raw}, &attempt{}
+	conn.begin(a)
+	conn.end(a)
+	n, err := io.Copy(io.Discard, conn)
+	if n != 2*maxDrain || !errors.Is(err, errTooMuch) {
+		t.Errorf("%d bytes are read, and then: %v", n, err)
+	}
+	client.Close()
 }
 
 func readSome(conn net.Conn) { _, _ = conn.Read(make([]byte, 4<<10)) }
