@@ -50,7 +50,8 @@ type Config struct {
 	// MaxConnsPerEndpoint bounds the open connections to one scheme, host and port; a Send beyond it waits, inside its
 	// deadline. 0 is DefaultMaxConnsPerEndpoint.
 	MaxConnsPerEndpoint int
-	// MaxIdleConns bounds the connections kept for reuse over all endpoints. 0 is DefaultMaxIdleConns.
+	// MaxIdleConns bounds the connections kept for reuse over all endpoints, and again those of requests with TLS material.
+	// 0 is DefaultMaxIdleConns.
 	MaxIdleConns int
 
 	// Dialer makes the connections. If nil, it is a net.Dialer under the address guard; any other is not guarded.

@@ -87,4 +87,11 @@ func TestDefaults(t *testing.T) {
 		s.guard.ports.String() != DefaultPorts.String() || s.cfg.AllowHTTP {
 		t.Errorf("%+v", s.cfg)
 	}
+	transport, err = s.transports.get(&TLS{CA: testCA().pem})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := transport.MaxIdleConns * maxTransports; transport.MaxIdleConns < 1 || all > DefaultMaxIdleConns {
+		t.Errorf("transports for TLS material keep %d connections, together %d", transport.MaxIdleConns, all)
+	}
 }

@@ -37,7 +37,8 @@ func (s *Sender) newTransport(trust *x509.CertPool, material *TLS) (*http.Transp
 			return nil, err
 		}
 		secure.ClientSessionCache = tls.NewLRUClientSessionCache(sessionsPerMaterial)
-		idle = min(idle, s.cfg.MaxConnsPerEndpoint)
+		// All of these together keep no more than the one without material: whoever may create Secrets can have many.
+		idle = max(1, idle/maxTransports)
 	}
 	dialer := &dialer{
 		inner: s.dialer, proxy: newProxy(s.cfg.EgressProxy, trust, s.cfg.UserAgent), secure: secure,
