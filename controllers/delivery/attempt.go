@@ -191,7 +191,23 @@ func (r *Reconciler) waitForSecret(
 	case note:
 		return r.write(ctx, key, d, afterNote(d, step, now), step.after)
 	}
+	r.warnOfWait(key, d, why, now)
 	return ctrl.Result{RequeueAfter: step.after}, nil
+}
+
+// warnOfWait warns once in this process of each wait for a Secret that has become long; for want of room among the
+// events, at a later poll. It writes nothing to the object, so that another process may warn of the same wait.
+func (r *Reconciler) warnOfWait(
+	key types.NamespacedName, d *v1alpha1.WebhookDelivery, why *unusableError, now time.Time,
+) {
+	waited := waitedForSecret(d, now)
+	if waited < longWait || r.ledger.isWarned(key, d) {
+		return
+	}
+	left := untilExpiry(d, now, r.policy.SecretWaitTimeout-waited)
+	if r.events.waiting(d, why, now.Add(left)) {
+		r.ledger.setWarned(key, d)
+	}
 }
 
 // giveUp records that d ends without another attempt.

@@ -415,7 +415,7 @@ func TestEndIsToldOnce(t *testing.T) {
 		if n := testutil.ToFloat64(ended) - before; n != 1 {
 			t.Errorf("counted %v times", n)
 		}
-		if n := len(s.running.events.Events); n != 1 {
+		if n := len(s.events.Events); n != 1 {
 			t.Errorf("%d events, want 1", n)
 		}
 	})

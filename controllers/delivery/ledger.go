@@ -30,6 +30,8 @@ type entry struct {
 	due       time.Time
 	dueNumber int
 	dueRound  int32
+	// warned is when the wait for a Secret began that an event has told of, in Unix seconds as status has it.
+	warned int64
 	// outcome has been reached, but its write is not acknowledged yet.
 	outcome *outcome
 	// unstored is the status that the API server refuses to store for good: what is known beyond the cache.
@@ -219,6 +221,21 @@ func (l *ledger) setDue(key types.NamespacedName, out *outcome) time.Time {
 	e.due = out.attempt.finished.Add(next.Sub(out.attempt.end()) + attemptRounding)
 	e.dueNumber, e.dueRound = len(out.status.Attempts)+1, out.status.Redeliveries
 	return e.due
+}
+
+// isWarned reports whether an event of this process has told of d's present wait for a Secret.
+func (l *ledger) isWarned(key types.NamespacedName, d *v1alpha1.WebhookDelivery) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[key]
+	return e != nil && e.uid == d.UID && e.warned == d.Status.WaitingSince.Unix()
+}
+
+// setWarned remembers that an event has told of d's present wait for a Secret.
+func (l *ledger) setWarned(key types.NamespacedName, d *v1alpha1.WebhookDelivery) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entry(key, d.UID).warned = d.Status.WaitingSince.Unix()
 }
 
 // begin and end count the requests in flight.

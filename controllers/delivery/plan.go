@@ -47,6 +47,9 @@ const (
 
 	secretPollMin = time.Second
 	secretPollMax = 30 * time.Second
+
+	// longWait is how long a delivery waits for its Secret before its owner is warned.
+	longWait = time.Minute
 )
 
 // Validate returns an error that says what to change when the policy cannot be kept.
@@ -145,10 +148,7 @@ func (p Policy) planSuspended(d *v1alpha1.WebhookDelivery, now time.Time) step {
 func (p Policy) planWithoutSecret(
 	d *v1alpha1.WebhookDelivery, reason v1alpha1.Reason, message string, now time.Time,
 ) step {
-	var waited time.Duration
-	if since := d.Status.WaitingSince; since != nil {
-		waited = max(0, now.Sub(since.Time))
-	}
+	waited := waitedForSecret(d, now)
 	left := p.SecretWaitTimeout - waited
 	if left <= 0 {
 		return step{action: finish, reason: v1alpha1.ReasonSecretUnavailable, message: message}
@@ -158,6 +158,14 @@ func (p Policy) planWithoutSecret(
 		s.action, s.reason, s.message = note, reason, message
 	}
 	return s
+}
+
+// waitedForSecret is how long d has been waiting for its Secret.
+func waitedForSecret(d *v1alpha1.WebhookDelivery, now time.Time) time.Duration {
+	if d.Status.WaitingSince == nil {
+		return 0
+	}
+	return max(0, now.Sub(d.Status.WaitingSince.Time))
 }
 
 // dueTime is when the next attempt of d may be made: the zero time if there is nothing to wait for. The recorded time

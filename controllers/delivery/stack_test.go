@@ -54,6 +54,7 @@ type stack struct {
 	t       *testing.T
 	start   time.Time
 	client  client.WithWatch
+	events  *events.FakeRecorder
 	network *pipenet.Listener
 	server  *http.Server
 
@@ -88,7 +89,6 @@ const settling = time.Second
 type running struct {
 	reconciler *Reconciler
 	sender     *sender.Sender
-	events     *events.FakeRecorder
 	cancel     context.CancelFunc
 	done       []chan struct{}
 	// dead is set when the process has been killed: nothing that it does reaches the API server any more.
@@ -98,7 +98,10 @@ type running struct {
 // inVirtualTime runs test against a stack whose receiver answers with a.
 func inVirtualTime(t *testing.T, a answer, test func(*stack)) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &stack{t: t, start: time.Now(), network: pipenet.Listen(), policy: DefaultPolicy(), options: DefaultOptions()}
+		s := &stack{
+			t: t, start: time.Now(), events: events.NewFakeRecorder(1000), network: pipenet.Listen(),
+			policy: DefaultPolicy(), options: DefaultOptions(),
+		}
 		s.options.ShutdownFlush = 25 * time.Second
 		s.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			a(s.record(r), w, r)
@@ -195,7 +198,7 @@ func mapper() meta.RESTMapper {
 func (s *stack) run() {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	life := &running{cancel: cancel, events: events.NewFakeRecorder(1000)}
+	life := &running{cancel: cancel}
 	objects := s.newCache(CachedObjects(), func(d *v1alpha1.WebhookDelivery) bool { return !d.IsFinished() })
 	labelled := s.newCache(LabelledObjects(), isLabelled)
 	var err error
@@ -207,8 +210,8 @@ func (s *stack) run() {
 		s.t.Fatal(err)
 	}
 	life.reconciler, err = New(s.policy, s.options, Dependencies{
-		Cache: objects, Labelled: labelled, Live: s.client, Writer: s.through(life), Events: life.events, Sender: life.sender,
-		MaySend: s.maySend, Jitter: func() float64 { return 0 },
+		Cache: objects, Labelled: labelled, Live: s.client, Writer: s.through(life), Events: s.events,
+		Sender: life.sender, MaySend: s.maySend, Jitter: func() float64 { return 0 },
 	})
 	if err != nil {
 		s.t.Fatal(err)

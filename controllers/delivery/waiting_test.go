@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/webhookdelivery/operator/api/payload"
 	"github.com/webhookdelivery/operator/api/v1alpha1"
@@ -276,25 +275,6 @@ func TestDeadlinePassesWhileASecretIsRead(t *testing.T) {
 					t.Errorf("%d requests after the deadline", posts)
 				}
 			})
-		})
-	}
-}
-
-// TestLargeSecretsAreNotKept bounds what tenants can make the operator hold.
-func TestLargeSecretsAreNotKept(t *testing.T) {
-	for name, tc := range map[string]struct{ bytes, kept int }{
-		"an ordinary Secret": {1000, 1}, "as large as can be": {1 << 20, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			secret := makeSecret(map[string]string{"webhook-secret": "x", "other": strings.Repeat("x", tc.bytes)})
-			s := newSecrets(fake.NewClientBuilder().WithObjects(secret).Build())
-			req, err := s.credentials(t.Context(), makeDelivery("a").secret().obj(), time.Time{})
-			if err != nil || string(req.Secret) != "x" {
-				t.Errorf("secret %q: %v", req.Secret, err)
-			}
-			if kept := len(s.cache.Keys()); kept != tc.kept {
-				t.Errorf("%d Secrets kept, want %d", kept, tc.kept)
-			}
 		})
 	}
 }
