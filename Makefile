@@ -14,7 +14,7 @@ FUZZTIME ?= 60s
 ##@ Try it (no cluster and no Docker needed)
 
 .PHONY: demo
-demo: build controlplane ## Watch deliveries on a real API server: succeed, fail, retry and give up (about 2.5 min)
+demo: build controlplane ## Watch deliveries on a real API server: succeed, retry, end and come again (about 2.5 min)
 	go run ./hack/demo
 
 .PHONY: bench

@@ -106,6 +106,9 @@ func run(ctx context.Context, o options) error {
 	if err := add(mgr, r, o); err != nil {
 		return err
 	}
+	if err := addProbes(mgr, labelled); err != nil {
+		return err
+	}
 	err = mgr.Start(ctx)
 	// After a lost lease the manager does not wait for what is in flight.
 	flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.flushTimeout)
@@ -113,7 +116,7 @@ func run(ctx context.Context, o options) error {
 	return errors.Join(err, r.Flush(flushing))
 }
 
-// add adds the controllers and probes to mgr.
+// add adds the controllers to mgr.
 func add(mgr manager.Manager, r *delivery.Reconciler, o options) error {
 	if err := r.SetupWithManager(mgr); err != nil {
 		return err
@@ -139,31 +142,35 @@ func add(mgr manager.Manager, r *delivery.Reconciler, o options) error {
 			return fmt.Errorf("adding /fetch: %w", err)
 		}
 	}
-	return addProbes(mgr)
+	return nil
 }
 
-func addProbes(mgr manager.Manager) error {
+// addProbes adds the probes. Liveness asks nothing but the process itself: to end it for an outage of the API server
+// would lose what it has sent and could not record yet.
+func addProbes(mgr manager.Manager, labelled cache.Cache) error {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("adding the liveness probe: %w", err)
 	}
-	if err := mgr.AddReadyzCheck("caches", cachesSynced(mgr)); err != nil {
+	if err := mgr.AddReadyzCheck("caches", cachesSynced(mgr.Elected(), mgr.GetCache(), labelled)); err != nil {
 		return fmt.Errorf("adding the readiness probe: %w", err)
 	}
 	return nil
 }
 
 // cachesSynced holds for a standby, whose caches start with its election, and for a leader whose caches have synced.
-func cachesSynced(mgr manager.Manager) healthz.Checker {
+func cachesSynced(elected <-chan struct{}, caches ...cache.Cache) healthz.Checker {
 	return func(req *http.Request) error {
 		select {
-		case <-mgr.Elected():
+		case <-elected:
 		default:
 			return nil
 		}
 		ctx, cancel := context.WithTimeout(req.Context(), 200*time.Millisecond)
 		defer cancel()
-		if !mgr.GetCache().WaitForCacheSync(ctx) {
-			return errors.New("caches have not synced")
+		for _, c := range caches {
+			if !c.WaitForCacheSync(ctx) {
+				return errors.New("caches have not synced")
+			}
 		}
 		return nil
 	}
@@ -403,7 +410,8 @@ func (o *options) logSettings(logger logr.Logger) {
 		"maxUnwritten", o.delivery.MaxUnwritten, "allowHTTP", o.sender.AllowHTTP,
 		"allowCIDRs", o.sender.AllowCIDRs, "denyCIDRs", o.sender.DenyCIDRs,
 		"allowedPorts", o.sender.AllowedPorts.String(), "egressProxy", o.sender.EgressProxy != nil,
-		"namespaces", o.namespaces, "leaderElect", o.leaderElect,
+		"caBundle", o.sender.CABundleFile, "namespaces", o.namespaces, "leaderElect", o.leaderElect,
+		"leaseDuration", o.leaseDuration, "renewDeadline", o.renewDeadline, "outcomeFlushTimeout", o.flushTimeout,
 		"ttlDelivered", retention.FormatTTL(o.retention.Delivered),
 		"ttlUndeliverable", retention.FormatTTL(o.retention.Undeliverable),
 		"jobs", o.jobs, "fetch", o.fetch.BindAddress)

@@ -1,9 +1,10 @@
 // Copyright The WebhookDelivery Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo shows the operator at work on a real kube-apiserver, and checks what it shows: five deliveries, from one
-// that succeeds at once to one that is given up after the whole retry schedule. It takes about two and a half minutes,
-// exits 0 if everything was as promised, and leaves nothing running however it ends.
+// Command demo shows the operator at work on a real kube-apiserver, and checks what it shows: six deliveries, from one
+// that succeeds at once to one that is given up after the whole retry schedule, fetched by its receiver and delivered
+// again. It takes about two and a half minutes, exits 0 if everything was as promised, and leaves nothing running
+// however it ends.
 //
 // It needs bin/manager and the control plane's binaries, which `make build controlplane` makes.
 package main
@@ -72,23 +73,34 @@ type demo struct {
 	receiver   *receiver.Server
 	manager    *operator.Process
 	kubeconfig string // of the operator
+	fetch      endpoint
 
-	applied, secretApplied time.Time // when applying the samples, and the late Secret, began
+	evidence evidence // as far as there is any
 }
 
-// step is one thing that the demo does before there is something to watch.
+// step is one thing that the demo does.
 type step struct {
 	name string
 	do   func(context.Context) (result string, err error)
 }
 
-func (d *demo) steps() []step {
+// beginning is what there is to do before there is something to watch.
+func (d *demo) beginning() []step {
 	return []step{
 		{"Starting etcd and kube-apiserver", d.startControlPlane},
 		{"Installing CRD, RBAC, policies, flow control", d.install},
 		{"Starting the receiver", d.startReceiver},
 		{"Starting the manager with the shipped RBAC only", d.startManager},
 		{"Applying config/samples", d.applySamples},
+		{"Ending the Job in its controller's place", d.endJob},
+	}
+}
+
+// sequel is what there is to do about the delivery that has been given up.
+func (d *demo) sequel() []step {
+	return []step{
+		{"The receiver fetches what it missed: GET /fetch", d.fetchMissed},
+		{"It recovers: kubectl label whd " + missed, d.redeliver},
 	}
 }
 
@@ -116,8 +128,29 @@ func (d *demo) play(ctx context.Context) error {
 	if err := d.prepare(); err != nil {
 		return err
 	}
-	d.screen.say("Five deliveries on a real API server, in about 2 min 30 s. Ctrl-C ends it.\n")
-	for _, step := range d.steps() {
+	d.screen.say("Six deliveries on a real API server, in about 2 min 30 s. Ctrl-C ends it.\n")
+	if err := d.take(ctx, d.beginning()); err != nil {
+		return err
+	}
+	ended, err := d.watch(ctx, haveEnded)
+	if err != nil {
+		return err
+	}
+	if ended {
+		d.screen.say("")
+		if err := d.take(ctx, d.sequel()); err != nil {
+			return err
+		}
+		if _, err := d.watch(ctx, isRedelivered); err != nil {
+			return err
+		}
+	}
+	return d.conclude(ctx) // it says what is missing
+}
+
+// take takes the steps and shows how long each of them took.
+func (d *demo) take(ctx context.Context, steps []step) error {
+	for _, step := range steps {
 		began := time.Now()
 		d.screen.begin(step.name)
 		result, err := step.do(ctx)
@@ -127,10 +160,7 @@ func (d *demo) play(ctx context.Context) error {
 		}
 		d.screen.say("%s", strings.TrimSpace(fmt.Sprintf("%.1f s   %s", time.Since(began).Seconds(), result)))
 	}
-	if err := d.watch(ctx); err != nil {
-		return err
-	}
-	return d.conclude(ctx)
+	return nil
 }
 
 // prepare fails early if something is missing that the demo comes to need.

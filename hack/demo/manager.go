@@ -42,12 +42,15 @@ func (d *demo) startManager(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	flags, err := d.certifyFetch(ctx)
+	if err != nil {
+		return "", err
+	}
 	d.manager, err = operator.Start(ctx, operator.Options{
 		Kubeconfig: d.kubeconfig, LogFile: d.managerLog(), Died: d.fail,
-		Args: []string{
-			"--ca-bundle=" + d.caPath(), "--allow-cidrs=127.0.0.0/8", "--allowed-ports=" + to.Port(),
-			"--zap-encoder=console", "--zap-time-encoding=iso8601",
-		},
+		Args: append(flags,
+			"--jobs", "--ca-bundle="+d.caPath(), "--allow-cidrs=127.0.0.0/8", "--allowed-ports="+to.Port(),
+			"--zap-encoder=console", "--zap-time-encoding=iso8601"),
 	})
 	if err != nil {
 		return "", err

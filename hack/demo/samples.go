@@ -23,6 +23,8 @@ const (
 	// lateSecret is the sample that is applied after the others, while a delivery waits for it.
 	lateSecret      = "late-secret.yaml"
 	lateSecretAfter = 20 * time.Second
+	// finishedJob is the Job among the samples.
+	finishedJob = "finished-job"
 )
 
 // samples are manifests by the names of their files.

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/controllers/jobs"
 )
 
 // The demo expects exactly the deliveries that config/samples has, and sends all of them to its own receiver.
@@ -44,12 +45,17 @@ func TestSamples(t *testing.T) {
 		if err := yaml.Unmarshal([]byte(text), &d); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if d.Kind != "WebhookDelivery" {
+		to := d.Spec.URL
+		switch d.Kind {
+		case "WebhookDelivery":
+		case "Job":
+			to = d.Annotations[jobs.AnnotationURL]
+		default:
 			continue
 		}
 		got = append(got, d.Name)
-		if !strings.HasPrefix(d.Spec.URL, url+"/") {
-			t.Errorf("%s goes to %s", name, d.Spec.URL)
+		if !strings.HasPrefix(to, url+"/") {
+			t.Errorf("%s goes to %s", name, to)
 		}
 	}
 	for _, x := range expectations {

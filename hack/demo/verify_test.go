@@ -15,6 +15,7 @@ import (
 
 	"github.com/webhookdelivery/operator/api/payload"
 	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/controllers/jobs"
 	"github.com/webhookdelivery/operator/hack/receiver"
 )
 
@@ -24,45 +25,70 @@ const took = 5 * time.Millisecond // from each request's arrival to its answer
 func asPromised() evidence {
 	applied := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	e := evidence{
-		applied: applied, secretApplied: applied.Add(20 * time.Second), secrets: []string{"my-secret"}, log: "INFO started\n",
+		applied: applied, jobEnded: applied, secretApplied: applied.Add(20 * time.Second),
+		notified: finishedJob + "-job-uid", secrets: []string{"my-secret"}, log: "INFO started\n",
 		events: "LAST SEEN  TYPE  REASON  OBJECT  MESSAGE\n" +
 			"3s  Warning  RetriesExhausted  webhookdelivery/broken-receiver  all 4 attempts failed\n",
 	}
 	for _, x := range expectations {
-		body := payload.Payload{Raw: []byte(`{"name":"` + x.name + `"}`)}
-		d := v1alpha1.WebhookDelivery{ObjectMeta: metav1.ObjectMeta{Name: x.name, UID: types.UID(x.name + "-uid")}}
-		d.Spec.Payload = body
-		d.Status.Phase = x.phase
-		d.Status.CompletionTime = &metav1.Time{Time: applied}
-		d.Status.Conditions = []metav1.Condition{{Type: string(x.phase), Status: "True", Reason: string(x.reason)}}
+		d := made(x, applied)
 		var at time.Duration
 		if x.late {
 			at = 20 * time.Second
 			e.statusWrites++
 		}
-		for i, answer := range x.answers {
-			d.Status.Attempts = append(d.Status.Attempts, v1alpha1.Attempt{Number: int32(i + 1), StatusCode: int32(answer)})
-			if i > 0 {
+		for i, answer := range x.all() {
+			switch {
+			case i == len(x.answers):
+				at += took
+				e.labelled = applied.Add(at)
+			case i > 0:
 				at += took + schedule[i-1]
 			}
 			e.requests = append(e.requests, receiver.Record{
 				Arrived: applied.Add(at), Elapsed: at, Took: took, WebhookID: string(d.UID), Status: answer,
-				Secret: receiver.Passed, Signature: receiver.Passed, BodySHA256: sha256.Sum256(body.Raw),
+				Secret: receiver.Passed, Signature: receiver.Passed, BodySHA256: sha256.Sum256(d.Spec.Payload.Raw),
 			})
 			e.statusWrites++
+		}
+		e.firstRound = append(e.firstRound, d)
+		if x.again != 0 {
+			e.statusWrites++
+			e.fetched = fetched{code: 200, phase: "Undeliverable", body: d.Spec.Payload.Raw}
+			e.refused = fetched{code: 404, body: []byte(`{"error":"no"}`)}
+			x.phase, x.reason, x.answers = v1alpha1.PhaseDelivered, v1alpha1.ReasonSucceeded, []int{x.again}
+			d = made(x, applied)
+			d.Status.Redeliveries = 1
 		}
 		e.deliveries = append(e.deliveries, d)
 	}
 	return e
 }
 
-func (e *evidence) delivery(name string) *v1alpha1.WebhookDelivery {
-	for i := range e.deliveries {
-		if e.deliveries[i].Name == name {
-			return &e.deliveries[i]
-		}
+// made is a delivery that ended as expected.
+func made(x expectation, at time.Time) v1alpha1.WebhookDelivery {
+	d := v1alpha1.WebhookDelivery{ObjectMeta: metav1.ObjectMeta{Name: x.name, UID: types.UID(x.name + "-uid")}}
+	d.Spec.Payload = payload.Payload{Raw: []byte(`{"name":"` + x.name + `"}`)}
+	if x.job {
+		d.Name, d.Labels = x.name+"-job-uid", map[string]string{jobs.LabelJobName: x.name}
+		d.Spec.Payload.TaskID = "job-uid"
 	}
-	return nil
+	d.Status.Phase = x.phase
+	d.Status.CompletionTime = &metav1.Time{Time: at}
+	d.Status.Conditions = []metav1.Condition{{Type: string(x.phase), Status: "True", Reason: string(x.reason)}}
+	for i, answer := range x.answers {
+		d.Status.Attempts = append(d.Status.Attempts, v1alpha1.Attempt{Number: int32(i + 1), StatusCode: int32(answer)})
+	}
+	return d
+}
+
+func (e *evidence) delivery(name string) *v1alpha1.WebhookDelivery {
+	return expectation{name: name}.in(e.deliveries)
+}
+
+// given is the delivery that was given up, as it was then.
+func (e *evidence) given() *v1alpha1.WebhookDelivery {
+	return expectation{name: missed}.in(e.firstRound)
 }
 
 // request returns the n-th request of the named delivery, counted from 1.
@@ -77,8 +103,11 @@ func (e *evidence) request(name string, n int) *receiver.Record {
 	return nil
 }
 
-// shift makes the n-th request of the named delivery and those after it come later.
+// shift makes the n-th request of the named delivery and those after it come later, and a label between them, too.
 func (e *evidence) shift(name string, n int, by time.Duration) {
+	if name == missed && n <= len(schedule)+1 {
+		e.labelled = e.labelled.Add(by)
+	}
 	for ; e.request(name, n) != nil; n++ {
 		r := e.request(name, n)
 		r.Arrived, r.Elapsed = r.Arrived.Add(by), r.Elapsed+by
@@ -97,7 +126,7 @@ func TestVerify(t *testing.T) {
 			want:   []string{"failed-task: phase is Retrying, want Delivered"},
 		},
 		"a wrong reason": {
-			change: func(e *evidence) { e.delivery("broken-receiver").Status.Conditions[0].Reason = "Expired" },
+			change: func(e *evidence) { e.given().Status.Conditions[0].Reason = "Expired" },
 			want:   []string{"broken-receiver: condition Undeliverable is"},
 		},
 		"a condition that is not True": {
@@ -105,7 +134,7 @@ func TestVerify(t *testing.T) {
 			want:   []string{"failed-task: condition Delivered is"},
 		},
 		"no condition": {
-			change: func(e *evidence) { e.delivery("broken-receiver").Status.Conditions = nil },
+			change: func(e *evidence) { e.given().Status.Conditions = nil },
 			want:   []string{"broken-receiver: condition Undeliverable is"},
 		},
 		"no completionTime": {
@@ -113,7 +142,7 @@ func TestVerify(t *testing.T) {
 			want:   []string{"finished-task: completionTime"},
 		},
 		"a nextAttemptTime left": {
-			change: func(e *evidence) { e.delivery("broken-receiver").Status.NextAttemptTime = &metav1.MicroTime{} },
+			change: func(e *evidence) { e.given().Status.NextAttemptTime = &metav1.MicroTime{} },
 			want:   []string{"broken-receiver: completionTime"},
 		},
 		"an attempt missing in the status": {
@@ -140,7 +169,7 @@ func TestVerify(t *testing.T) {
 		},
 		"more requests than the schedule has": {
 			change: func(e *evidence) { e.requests = append(e.requests, *e.request("broken-receiver", 4)) },
-			want:   []string{"broken-receiver: the receiver answered [503 503 503 503 503]"},
+			want:   []string{"broken-receiver: the receiver answered [503 503 503 503 200 503], want"},
 		},
 		"no request": {
 			change: func(e *evidence) { e.requests = e.requests[1:] },
@@ -203,9 +232,57 @@ func TestVerify(t *testing.T) {
 			change: func(e *evidence) { e.shift("waiting-for-secret", 1, secretPoll+slack+late) },
 			want:   []string{"waiting-for-secret: request 1 came 32.001 s after"},
 		},
+		"the Job's delivery late": {
+			change: func(e *evidence) { e.shift(finishedJob, 1, promptly+late) },
+			want:   []string{"finished-job: request 1 came 10.001 s after the Job was ended"},
+		},
+		"the Job made no delivery": {
+			change: func(e *evidence) { e.deliveries = e.deliveries[:len(e.deliveries)-1] },
+			want:   []string{"finished-job: it does not exist", "1 requests have a webhook-id"},
+		},
+		"the Job does not know its delivery": {
+			change: func(e *evidence) { e.notified = "" },
+			want:   []string{"finished-job: the Job is annotated with \"\""},
+		},
+		"another task_id than the Job's": {
+			change: func(e *evidence) { e.deliveries[len(e.deliveries)-1].Spec.Payload.TaskID = "other" },
+			want:   []string{"finished-job: the Job is annotated with"},
+		},
+		"not given up in time": {
+			change: func(e *evidence) { e.firstRound = nil },
+			want:   []string{"broken-receiver: it was not given up in time"},
+		},
+		"the redelivery failed": {
+			change: func(e *evidence) { e.delivery(missed).Status.Phase = v1alpha1.PhaseRetrying },
+			want:   []string{"broken-receiver: phase is Retrying, want Delivered"},
+		},
+		"the redelivery is not counted": {
+			change: func(e *evidence) { e.delivery(missed).Status.Redeliveries = 0 },
+			want:   []string{"broken-receiver: redeliveries is 0"},
+		},
+		"the label stays": {
+			change: func(e *evidence) { e.delivery(missed).Labels = map[string]string{v1alpha1.LabelRedeliver: "true"} },
+			want:   []string{"broken-receiver: redeliveries is 1"},
+		},
+		"the redelivery comes late": {
+			change: func(e *evidence) { e.shift(missed, 5, promptly+took+late) },
+			want:   []string{"broken-receiver: request 5 came 10.006 s after it was labelled"},
+		},
+		"/fetch gives something else": {
+			change: func(e *evidence) { e.fetched.body = []byte("{}") },
+			want:   []string{"/fetch answered 200, phase Undeliverable and 2 bytes, want 200"},
+		},
+		"/fetch gives nothing": {
+			change: func(e *evidence) { e.fetched = fetched{code: 404} },
+			want:   []string{"/fetch answered 404, phase "},
+		},
+		"/fetch takes any secret": {
+			change: func(e *evidence) { e.refused = e.fetched },
+			want:   []string{"/fetch answered 200 to a wrong secret"},
+		},
 		"a write too many": {
 			change: func(e *evidence) { e.statusWrites++ },
-			want:   []string{"the API server counted 11 writes of status, want 10"},
+			want:   []string{"the API server counted 14 writes of status, want 13"},
 		},
 		"no event": {
 			change: func(e *evidence) { e.events = "No resources found" },
@@ -246,9 +323,10 @@ func TestAccount(t *testing.T) {
 finished-task         0.0 s: 200
 failed-task           0.0 s: 200
 recovering-receiver   0.0 s: 503   10.0 s: 200
-broken-receiver       0.0 s: 503   10.0 s: 503   40.0 s: 503   130.0 s: 503
+broken-receiver       0.0 s: 503   10.0 s: 503   40.0 s: 503   130.0 s: 503   130.0 s: 200
 waiting-for-secret    20.0 s: 200
-9 requests; the API server counted 10 writes of status
+finished-job          0.0 s: 200
+11 requests; the API server counted 13 writes of status
 `
 	if diff := cmp.Diff(want, "\n"+account(expectations, asPromised())); diff != "" {
 		t.Error(diff)

@@ -106,6 +106,9 @@ func (p *Process) WaitReady(ctx context.Context) error {
 // MetricsURL is where the manager serves its metrics.
 func (p *Process) MetricsURL() string { return "http://" + p.metrics + "/metrics" }
 
+// ProbesURL is where the manager serves /healthz and /readyz.
+func (p *Process) ProbesURL() string { return "http://" + p.probes }
+
 // PID is the manager's process id.
 func (p *Process) PID() int { return p.child.cmd.Process.Pid }
 
