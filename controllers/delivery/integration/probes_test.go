@@ -73,7 +73,7 @@ func (s *stage) startManager(name string, args ...string) *operator.Process {
 		s.t.Fatal(err)
 	}
 	p, err := operator.Start(s.t.Context(), operator.Options{
-		Kubeconfig: s.kubeconfig, LogFile: filepath.Join(s.plane.Dir(), name+".log"),
+		Kubeconfig: s.kubeconfig, LogFile: s.logFile(name),
 		Args: append(args, "--ca-bundle="+authority, "--allow-cidrs=127.0.0.0/8", "--allowed-ports="+to.Port()),
 	})
 	if err != nil {
@@ -86,6 +86,8 @@ func (s *stage) startManager(name string, args ...string) *operator.Process {
 	})
 	return p
 }
+
+func (s *stage) logFile(name string) string { return filepath.Join(s.plane.Dir(), name+".log") }
 
 // get returns the answer to a request of a manager: its code and body.
 func get(t *testing.T, to string) (int, string) {
