@@ -3,6 +3,7 @@
 
 IMG ?= webhook-delivery-operator:dev
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null)
 OVERLAY ?= config/default
 KUBECTL ?= kubectl
 CONTAINER_TOOL ?= docker
@@ -33,7 +34,7 @@ controlplane: ## Get etcd, kube-apiserver and kubectl into bin/k8s (download, or
 
 .PHONY: build
 build: ## Build bin/manager
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/manager .
+	$(go_build) -o bin/manager .
 
 .PHONY: run
 run: ## Run the manager here, against the cluster of the current kubeconfig [ARGS=flags]
@@ -56,6 +57,7 @@ lint: bin/tools/golangci-lint ## Run golangci-lint (building it takes about 2 mi
 .PHONY: test
 test: controlplane ## Run all tests, with the race detector, on a real API server where it matters
 	go test -race -p=2 -timeout=9m $(ARGS) ./...
+	go -C hack/image test ./...
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (60s)
@@ -98,7 +100,13 @@ undeploy: build-installer ## Delete everything, the CRD too
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG [PLATFORMS=linux/amd64,linux/arm64]
-	$(CONTAINER_TOOL) build $(if $(PLATFORMS),--platform=$(PLATFORMS)) --build-arg VERSION=$(VERSION) -t $(IMG) .
+	$(CONTAINER_TOOL) build $(if $(PLATFORMS),--platform=$(PLATFORMS)) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMG) .
+
+.PHONY: image
+image: bin/image bin/linux-$(shell go env GOARCH)/manager ## Write dist/image.tar, the image IMG for docker load or ctr import: needs no Docker
+	@mkdir -p dist
+	bin/image $(image_flags) -name $(IMG) -tar dist/image.tar linux/$(shell go env GOARCH)=$(lastword $^)
 
 .PHONY: build-installer
 build-installer: bin/tools/kustomize ## Write dist/install.yaml for IMG and OVERLAY
@@ -114,6 +122,17 @@ help: ## Show this
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@ / {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
 		/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# How every manager is built, and what every image says of itself.
+go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+image_flags = -version $(VERSION) -revision '$(REVISION)' -created $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+.PHONY: always
+bin/linux-%/manager: always
+	GOOS=linux GOARCH=$* $(go_build) -o $@ .
+
+bin/image: always
+	@go -C hack/image build -trimpath -buildvcs=false -o ../../bin/image .
 
 # What bench and chaos understand.
 harness_flags = $(if $(SCENARIO),-scenario=$(SCENARIO)) $(if $(SECONDS),-seconds=$(SECONDS)) $(if $(N),-n=$(N))

@@ -70,6 +70,7 @@ check "generated files are up to date" generated
 check "go.mod is tidy" tidy .
 check "hack/tools/go.mod is tidy" tidy hack/tools
 check "hack/controlplane/build/go.mod is tidy" tidy hack/controlplane/build
+check "hack/image/go.mod is tidy" tidy hack/image
 check "gofmt" formatted
 check "go vet" go vet ./...
 check "golangci-lint" bin/tools/golangci-lint run ./...
