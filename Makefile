@@ -91,7 +91,7 @@ uninstall: ## Delete the CRD, and with it every WebhookDelivery
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
 .PHONY: deploy
-deploy: build-installer ## Install everything [IMG=image OVERLAY=directory]
+deploy: build-installer ## Install everything [IMG=image COMPONENTS="fetch jobs …"]
 	$(KUBECTL) apply --server-side -f dist/install.yaml
 
 .PHONY: undeploy
@@ -109,10 +109,11 @@ image: bin/image bin/linux-$(shell go env GOARCH)/manager ## Write dist/image.ta
 	bin/image $(image_flags) -name $(IMG) -tar dist/image.tar linux/$(shell go env GOARCH)=$(lastword $^)
 
 .PHONY: build-installer
-build-installer: bin/tools/kustomize ## Write dist/install.yaml for IMG and OVERLAY
+build-installer: bin/tools/kustomize ## Write dist/install.yaml for IMG, COMPONENTS and OVERLAY
 	@rm -rf dist/overlay && mkdir -p dist/overlay
 	@cd dist/overlay && ../../bin/tools/kustomize create --resources ../../$(OVERLAY) && \
-		../../bin/tools/kustomize edit set image webhook-delivery-operator=$(IMG)
+		../../bin/tools/kustomize edit set image webhook-delivery-operator=$(IMG) && \
+		for c in $(COMPONENTS); do ../../bin/tools/kustomize edit add component ../../config/components/$$c || exit; done
 	bin/tools/kustomize build dist/overlay >dist/install.yaml
 
 ##@ Help

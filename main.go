@@ -52,7 +52,12 @@ const writeTime = 15 * time.Second
 func main() {
 	o := defaultOptions()
 	o.bind(flag.CommandLine)
+	showVersion := flag.Bool("version", false, "print the version and exit")
 	flag.Parse()
+	if *showVersion {
+		fmt.Println(version)
+		return
+	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
 	log.SetOutput(sender.LogFilter(os.Stderr)) // net/http quotes receivers there
 	if err := run(ctrl.SetupSignalHandler(), o); err != nil {
@@ -80,7 +85,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("creating the manager: %w", err)
 	}
-	if err := delivery.CheckCRD(ctx, mgr.GetAPIReader()); err != nil {
+	if err := delivery.CheckCRD(ctx, mgr.GetAPIReader(), o.namespaces); err != nil {
 		return err
 	}
 	s, err := sender.New(o.sender)

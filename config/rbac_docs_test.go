@@ -13,23 +13,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestDocumentedRightsAreTheShippedOnes compares the table in docs/security.md with the roles of config/default and the
-// overlays.
+// TestDocumentedRightsAreTheShippedOnes compares the table in docs/security.md with the roles of all that is shipped.
 func TestDocumentedRightsAreTheShippedOnes(t *testing.T) {
-	overlays, err := filepath.Glob("overlays/*")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var shipped []string
-	for _, dir := range append(overlays, "default") {
-		for _, object := range built(t, dir) {
-			if !isRole(object) {
-				continue
-			}
-			for _, rule := range role(t, object).Rules {
-				for _, line := range describe(rule) {
-					shipped = append(shipped, object.GetKind()+" "+object.GetName()+": "+line)
-				}
+	for _, object := range allBuilt(t) {
+		if !isRole(object) {
+			continue
+		}
+		for _, rule := range role(t, object).Rules {
+			for _, line := range describe(rule) {
+				shipped = append(shipped, object.GetKind()+" "+object.GetName()+": "+line)
 			}
 		}
 	}

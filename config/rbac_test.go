@@ -34,6 +34,8 @@ var shippedRules = map[string][]string{
 		"webhookdeliveries.webhookdelivery.dev: get list watch patch delete",
 		"webhookdeliveries/status.webhookdelivery.dev: patch",
 		"events.events.k8s.io: create patch",
+	},
+	"ClusterRole webhook-delivery-operator-auth": {
 		"tokenreviews.authentication.k8s.io: create",
 		"subjectaccessreviews.authorization.k8s.io: create",
 	},
@@ -58,6 +60,7 @@ var shippedRules = map[string][]string{
 // shippedBindings says who holds those roles. The others are for the administrator to bind.
 var shippedBindings = map[string]string{
 	"ClusterRoleBinding /webhook-delivery-operator":         "ClusterRole webhook-delivery-operator",
+	"ClusterRoleBinding /webhook-delivery-operator-auth":    "ClusterRole webhook-delivery-operator-auth",
 	"ClusterRoleBinding /webhook-delivery-operator-secrets": "ClusterRole webhook-delivery-operator-secrets",
 	"RoleBinding webhook-delivery-system/webhook-delivery-operator-leader-election": "Role " +
 		"webhook-delivery-operator-leader-election",
@@ -129,12 +132,7 @@ func TestShippedRightsAreExactlyThese(t *testing.T) {
 }
 
 func TestNoRoleIsBroad(t *testing.T) {
-	var all []*unstructured.Unstructured
-	for _, dir := range kustomizations(t) {
-		all = append(all, built(t, dir)...)
-	}
-	all = append(all, samples(t)...)
-	for _, object := range all {
+	for _, object := range append(allBuilt(t), samples(t)...) {
 		if !isRole(object) {
 			continue
 		}
@@ -168,42 +166,58 @@ func may(ctx context.Context, t *testing.T, right authorizationv1.ResourceAttrib
 	return review.Status.Allowed
 }
 
-// TestNamespacedOverlay installs the overlay over the default and sees the operator lose the Secrets of the
-// namespaces that the overlay does not list.
+// TestNamespacedOverlay installs the overlay over the default and sees the operator lose its rights in the namespaces
+// that the overlay does not list.
 func TestNamespacedOverlay(t *testing.T) {
-	secret := func(namespace, verb string) authorizationv1.ResourceAttributes {
-		return authorizationv1.ResourceAttributes{Resource: "secrets", Namespace: namespace, Verb: verb, Name: "s"}
-	}
-	rights := func(ctx context.Context) map[string]bool {
-		deliveries := authorizationv1.ResourceAttributes{Verb: "list", Group: "webhookdelivery.dev",
-			Resource: "webhookdeliveries"}
-		return map[string]bool{
-			"get a Secret of a listed namespace":    may(ctx, t, secret(tasks, "get")),
-			"get a Secret of another namespace":     may(ctx, t, secret(elsewhere, "get")),
-			"list the Secrets of a listed one":      may(ctx, t, secret(tasks, "list")),
-			"list the deliveries of all namespaces": may(ctx, t, deliveries),
+	questions := map[string]authorizationv1.ResourceAttributes{}
+	for scope, namespace := range map[string]string{"a listed namespace": tasks, "another": elsewhere, "all": ""} {
+		for what, right := range map[string]authorizationv1.ResourceAttributes{
+			"list deliveries": {Verb: "list", Group: "webhookdelivery.dev", Resource: "webhookdeliveries"},
+			"write their status": {Verb: "patch", Group: "webhookdelivery.dev", Resource: "webhookdeliveries",
+				Subresource: "status"},
+			"create events": {Verb: "create", Group: "events.k8s.io", Resource: "events"},
+			"get a Secret":  {Verb: "get", Resource: "secrets", Name: "s"},
+			"list Secrets":  {Verb: "list", Resource: "secrets"},
+		} {
+			right.Namespace = namespace
+			questions[what+" in "+scope] = right
 		}
 	}
-	want := map[string]bool{
-		"get a Secret of a listed namespace":    true,
-		"get a Secret of another namespace":     true,
-		"list the Secrets of a listed one":      false,
-		"list the deliveries of all namespaces": true,
+	questions["review tokens"] = authorizationv1.ResourceAttributes{
+		Verb: "create", Group: "authentication.k8s.io", Resource: "tokenreviews"}
+	rights := func(ctx context.Context) (held []string) {
+		for question, right := range questions {
+			if may(ctx, t, right) {
+				held = append(held, question)
+			}
+		}
+		slices.Sort(held)
+		return held
+	}
+	listed := []string{
+		"create events in a listed namespace", "get a Secret in a listed namespace",
+		"list deliveries in a listed namespace", "review tokens", "write their status in a listed namespace",
+	}
+	everywhere := []string{
+		"create events in a listed namespace", "create events in all", "create events in another",
+		"get a Secret in a listed namespace", "get a Secret in all", "get a Secret in another",
+		"list deliveries in a listed namespace", "list deliveries in all", "list deliveries in another",
+		"review tokens",
+		"write their status in a listed namespace", "write their status in all", "write their status in another",
 	}
 	eventually(t, "rights of config/default", func(ctx context.Context) error {
-		return difference(want, rights(ctx))
+		return difference(everywhere, rights(ctx))
 	})
 
-	kubectl(t, "delete clusterrolebinding webhook-delivery-operator-secrets")
+	kubectl(t, "delete clusterrolebinding webhook-delivery-operator webhook-delivery-operator-secrets")
 	t.Cleanup(func() {
 		if err := plane.Apply(context.WithoutCancel(t.Context()), "default"); err != nil {
 			t.Error(err)
 		}
 	})
 	kubectl(t, "apply --server-side --kustomize overlays/namespaced")
-	want["get a Secret of another namespace"] = false
 	eventually(t, "rights of config/overlays/namespaced", func(ctx context.Context) error {
-		return difference(want, rights(ctx))
+		return difference(listed, rights(ctx))
 	})
 }
 

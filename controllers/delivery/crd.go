@@ -16,13 +16,18 @@ import (
 )
 
 // CheckCRD returns an error that says what to do when the API server cannot serve what this operator's cache asks for:
-// an informer would repeat the refused request for ever.
-func CheckCRD(ctx context.Context, live client.Reader) error {
+// an informer would repeat the refused request for ever. It asks in one of the namespaces that the operator works in, as
+// it may have rights in no other; none are all of them.
+func CheckCRD(ctx context.Context, live client.Reader, namespaces []string) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	objects := &metav1.PartialObjectMetadataList{}
 	objects.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("WebhookDeliveryList"))
-	err := live.List(ctx, objects, client.Limit(1), client.MatchingFieldsSelector{Selector: CachedObjects().Field})
+	options := []client.ListOption{client.Limit(1), client.MatchingFieldsSelector{Selector: CachedObjects().Field}}
+	if len(namespaces) > 0 {
+		options = append(options, client.InNamespace(namespaces[0]))
+	}
+	err := live.List(ctx, objects, options...)
 	switch {
 	case apierrors.IsBadRequest(err):
 		return fmt.Errorf("the installed CRD is older than this operator: apply the one that was released with it: %w", err)

@@ -98,7 +98,7 @@ func startManager(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := plane.Apply(ctx, filepath.Join(operator.Root(), "config", "overlays", "with-jobs", "role.yaml")); err != nil {
+	if err := plane.Apply(ctx, filepath.Join(operator.Root(), "config", "overlays", "with-jobs")); err != nil {
 		return err
 	}
 	address, err := operator.FreeAddress(ctx)
