@@ -3,7 +3,7 @@
 
 IMG ?= webhook-delivery-operator:dev
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-REVISION = $(shell git rev-parse HEAD 2>/dev/null)
+REPOSITORY ?= ghcr.io/webhookdelivery/operator
 OVERLAY ?= config/default
 KUBECTL ?= kubectl
 CONTAINER_TOOL ?= docker
@@ -64,7 +64,7 @@ fuzz: ## Run every fuzz test for FUZZTIME (60s)
 	hack/fuzz.sh $(FUZZTIME)
 
 .PHONY: verify
-verify: bin/tools/controller-gen bin/tools/kustomize bin/tools/golangci-lint ## Check all that review should not have to
+verify: bin/tools/controller-gen bin/tools/helm bin/tools/kustomize bin/tools/golangci-lint controlplane ## Check all that review should not have to
 	hack/verify.sh
 
 .PHONY: vulncheck
@@ -72,9 +72,9 @@ vulncheck: bin/tools/govulncheck ## Look for known vulnerabilities that the code
 	@bin/tools/govulncheck ./... || { echo "vulncheck: failed; if vuln.go.dev was not reached, nothing is known" >&2; exit 1; }
 
 .PHONY: sbom
-sbom: build bin/tools/cyclonedx-gomod ## Write dist/sbom.json, the modules in bin/manager as a CycloneDX document
+sbom: bin/linux-amd64/manager bin/tools/cyclonedx-gomod ## Write dist/sbom.json, the image's modules by CycloneDX
 	@mkdir -p dist
-	bin/tools/cyclonedx-gomod bin -json -version $(VERSION) -output dist/sbom.json bin/manager
+	bin/tools/cyclonedx-gomod bin -json -version $(VERSION) -output dist/sbom.json $<
 
 .PHONY: clean
 clean: ## Delete all that was built, bin/k8s too
@@ -101,7 +101,7 @@ undeploy: build-installer ## Delete everything, the CRD too
 .PHONY: docker-build
 docker-build: ## Build the image IMG [PLATFORMS=linux/amd64,linux/arm64]
 	$(CONTAINER_TOOL) build $(if $(PLATFORMS),--platform=$(PLATFORMS)) \
-		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMG) .
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(revision) -t $(IMG) .
 
 .PHONY: image
 image: bin/image bin/linux-$(shell go env GOARCH)/manager ## Write dist/image.tar, the image IMG for docker load or ctr import: needs no Docker
@@ -110,11 +110,30 @@ image: bin/image bin/linux-$(shell go env GOARCH)/manager ## Write dist/image.ta
 
 .PHONY: build-installer
 build-installer: bin/tools/kustomize ## Write dist/install.yaml for IMG, COMPONENTS and OVERLAY
-	@rm -rf dist/overlay && mkdir -p dist/overlay
-	@cd dist/overlay && ../../bin/tools/kustomize create --resources ../../$(OVERLAY) && \
+	@rm -rf bin/overlay && mkdir -p bin/overlay dist
+	@cd bin/overlay && ../../bin/tools/kustomize create --resources ../../$(OVERLAY) && \
 		../../bin/tools/kustomize edit set image webhook-delivery-operator=$(IMG) && \
 		for c in $(COMPONENTS); do ../../bin/tools/kustomize edit add component ../../config/components/$$c || exit; done
-	bin/tools/kustomize build dist/overlay >dist/install.yaml
+	bin/tools/kustomize build bin/overlay >dist/install.yaml
+
+.PHONY: chart
+chart: bin/tools/helm bin/tools/kustomize ## Write the Helm chart, made from config, as a package into dist/
+	@mkdir -p dist
+	@go -C hack/chart build -trimpath -buildvcs=false -o ../../bin/generate-chart .
+	bin/generate-chart -modified $(created)
+	bin/tools/helm package --version $(chart_version) --app-version $(VERSION) -d dist bin/chart/webhook-delivery-operator
+
+.PHONY: release
+release: bin/image bin/tools/helm bin/tools/kustomize bin/tools/cyclonedx-gomod ## Build a release into dist/ [VERSION=v1.2.3]
+	@hack/release.sh $(VERSION) $(REPOSITORY)
+
+.PHONY: release-images
+release-images: bin/image bin/linux-amd64/manager bin/linux-arm64/manager
+	@mkdir -p dist
+	for arch in amd64 arm64; do bin/image $(image_flags) -name $(IMG) \
+		-tar dist/webhook-delivery-operator-$(VERSION)-linux-$$arch.tar linux/$$arch=bin/linux-$$arch/manager || exit; done
+	bin/image $(image_flags) -name $(IMG) -layout dist/image \
+		linux/amd64=bin/linux-amd64/manager linux/arm64=bin/linux-arm64/manager >dist/image.txt
 
 ##@ Help
 
@@ -126,7 +145,12 @@ help: ## Show this
 
 # How every manager is built, and what every image says of itself.
 go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
-image_flags = -version $(VERSION) -revision '$(REVISION)' -created $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+revision = $(shell git rev-parse HEAD 2>/dev/null)
+created = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+image_flags = -version $(VERSION) -revision '$(revision)' -created $(created)
+
+# A chart's version must be semantic; that of a commit without a tag is not.
+chart_version = $(if $(filter v%,$(VERSION)),$(patsubst v%,%,$(VERSION)),0.0.0-g$(VERSION))
 
 .PHONY: always
 bin/linux-%/manager: always
@@ -148,4 +172,10 @@ bin/tools/kustomize: package = sigs.k8s.io/kustomize/kustomize/v5
 bin/tools/%: hack/tools/go.mod hack/tools/go.sum
 	@echo 'building $* (once)'
 	@GOBIN='$(CURDIR)/bin/tools' go -C hack/tools install -trimpath -buildvcs=false $(package)
+	@touch $@
+
+# Not trimmed, so that it shares what go vet has compiled already.
+bin/tools/helm: hack/chart/go.mod hack/chart/go.sum
+	@echo 'building helm (once)'
+	@GOBIN='$(CURDIR)/bin/tools' go -C hack/chart install -buildvcs=false helm.sh/helm/v4/cmd/helm
 	@touch $@

@@ -37,6 +37,9 @@ generated() {
 	done
 }
 
+# Modules of their own are not part of ./...
+lint_module() { (cd "$1" && ../../bin/tools/golangci-lint run ./...); }
+
 tidy() { go -C "$1" mod tidy -diff; }
 
 formatted() {
@@ -71,9 +74,13 @@ check "go.mod is tidy" tidy .
 check "hack/tools/go.mod is tidy" tidy hack/tools
 check "hack/controlplane/build/go.mod is tidy" tidy hack/controlplane/build
 check "hack/image/go.mod is tidy" tidy hack/image
+check "hack/chart/go.mod is tidy" tidy hack/chart
 check "gofmt" formatted
 check "go vet" go vet ./...
 check "golangci-lint" bin/tools/golangci-lint run ./...
+check "golangci-lint in hack/image" lint_module hack/image
+check "golangci-lint in hack/chart" lint_module hack/chart
+check "helm lints the chart, and it makes what kustomize makes" go -C hack/chart test ./...
 check "kustomize builds every directory of config" kustomizations
 check "no left-overs of scaffolding, no floating versions" absent "$leftovers"
 

@@ -84,7 +84,7 @@ func run(o options, binaries []string) error {
 	return writeLayout(o.layout, ref, index)
 }
 
-// writeLayout replaces the directory by a layout of the index, and prints the reference by which it can be pulled later.
+// writeLayout replaces the directory by a layout of the index, and prints the reference by which it is pulled later.
 func writeLayout(dir string, ref name.Tag, index v1.ImageIndex) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err

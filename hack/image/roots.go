@@ -12,8 +12,8 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// publicRoots are Mozilla's authorities, as PEM. One that Mozilla trusts with a constraint is left out, since PEM cannot
-// carry it: whoever needs that authority adds it with --ca-bundle.
+// publicRoots are Mozilla's authorities, as PEM. One that Mozilla trusts with a constraint is left out, since PEM
+// cannot carry it: whoever needs that authority adds it with --ca-bundle.
 func publicRoots() ([]byte, error) {
 	var out bytes.Buffer
 	for root := range bundle.Roots() {
