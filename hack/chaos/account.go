@@ -28,12 +28,16 @@ type verdict struct {
 	Created       int    `json:"created"`
 	Delivered     int    `json:"delivered"`
 	Undeliverable int    `json:"undeliverable"`
-	// Lost are deliveries that have vanished, have not ended, or have ended as the receiver cannot have made them.
+	// Lost are deliveries that have vanished, have not ended, or have not ended as their receiver makes them: of what it
+	// accepts in the end, none is given up, and of the rest none before its last attempt.
 	Lost int `json:"lost"`
-	// Duplicates are requests that no recorded attempt accounts for; AllowedDuplicates are those of them that were in
+	// Duplicates are requests that no recorded attempt accounts for, those among them that belong to no delivery, or carry
+	// the payload of another; AllowedDuplicates are those of them that were in
 	// flight, or not recorded yet, when a process was killed or could not reach the API server before it ended.
 	Duplicates        int `json:"duplicates"`
 	AllowedDuplicates int `json:"allowed_duplicates"`
+	// Invented are recorded answers to requests that no receiver has seen.
+	Invented int `json:"invented"`
 	// AtRisk are the requests in flight and the unwritten outcomes that the processes themselves told of: a moment before
 	// a kill, or as they gave up.
 	AtRisk int `json:"at_risk"`
@@ -68,10 +72,12 @@ func (f *field) account(ctx context.Context, name string, created int) (verdict,
 	}
 	for i := range stored.Items {
 		d := &stored.Items[i]
-		v.outcome(d, seen[string(d.UID)])
+		v.outcome(d, seen[string(d.UID)], len(f.pace.schedule)+1)
 		v.repeats(d, seen[string(d.UID)], losses)
 		v.punctuality(d, f.pace.schedule)
+		delete(seen, string(d.UID))
 	}
+	v.strangers(seen)
 	v.LongestGapSeconds = longestGap(f.good.Requests(), f.began, f.ended).Seconds()
 	v.judge()
 	return v, nil
@@ -88,12 +94,13 @@ func (f *field) requests() map[string][]receiver.Record {
 	return seen
 }
 
-func (v *verdict) outcome(d *v1alpha1.WebhookDelivery, seen []receiver.Record) {
+// outcome holds the end of a delivery against its receiver, and against how many attempts are to be made.
+func (v *verdict) outcome(d *v1alpha1.WebhookDelivery, seen []receiver.Record, attempts int) {
 	accepted := slices.ContainsFunc(seen, func(r receiver.Record) bool { return r.Status/100 == 2 })
 	switch {
 	case d.IsDelivered() && accepted:
 		v.Delivered++
-	case d.IsUndeliverable() && !accepted:
+	case d.IsUndeliverable() && !accepted && refuses(d.Spec.URL) && len(d.Status.Attempts) == attempts:
 		v.Undeliverable++
 	default:
 		v.Lost++
@@ -109,7 +116,7 @@ func (v *verdict) repeats(d *v1alpha1.WebhookDelivery, seen []receiver.Record, l
 			end := a.StartTime.Add(time.Duration(a.DurationMilliseconds)*time.Millisecond + clockSlack)
 			return !r.Arrived.Before(a.StartTime.Add(-clockSlack)) && r.Arrived.Before(end)
 		})
-		if i >= 0 {
+		if i >= 0 && r.TaskID == d.Name {
 			attempts = slices.Delete(attempts, i, i+1)
 			continue
 		}
@@ -121,6 +128,19 @@ func (v *verdict) repeats(d *v1alpha1.WebhookDelivery, seen []receiver.Record, l
 			v.unexplained = append(v.unexplained,
 				fmt.Sprintf("%s of %s at %s", r.Path, d.Name, r.Arrived.Format(time.StampMicro)))
 		}
+	}
+	for _, a := range attempts {
+		if a.StatusCode != 0 {
+			v.Invented++
+		}
+	}
+}
+
+// strangers counts the requests with a webhook-id that is no delivery's.
+func (v *verdict) strangers(seen map[string][]receiver.Record) {
+	for id, requests := range seen {
+		v.Duplicates += len(requests)
+		v.unexplained = append(v.unexplained, fmt.Sprintf("%s with webhook-id %q", requests[0].Path, id))
 	}
 }
 
@@ -161,6 +181,9 @@ func (v *verdict) judge() {
 	if extra := v.Duplicates - v.AllowedDuplicates; extra != 0 {
 		v.Broken = append(v.Broken, fmt.Sprintf("%d requests repeated without a crash: %s", extra,
 			strings.Join(v.unexplained[:min(5, len(v.unexplained))], ", ")))
+	}
+	if v.Invented != 0 {
+		v.Broken = append(v.Broken, fmt.Sprintf("%d answers recorded to requests that were not made", v.Invented))
 	}
 	if v.EarlyRetries != 0 {
 		v.Broken = append(v.Broken, fmt.Sprintf("%d retries came early, by up to %s", v.EarlyRetries, v.earliest))

@@ -36,21 +36,35 @@ func tried(phase v1alpha1.Phase, starts ...float64) *v1alpha1.WebhookDelivery {
 
 func TestOutcome(t *testing.T) {
 	tests := map[string]struct {
-		phase v1alpha1.Phase
-		seen  []receiver.Record
-		want  verdict
+		url      string
+		phase    v1alpha1.Phase
+		attempts int
+		seen     []receiver.Record
+		want     verdict
 	}{
-		"delivered":                        {v1alpha1.PhaseDelivered, []receiver.Record{request(0, 503), request(5, 200)}, verdict{Delivered: 1}},
-		"undeliverable":                    {v1alpha1.PhaseUndeliverable, []receiver.Record{request(0, 503)}, verdict{Undeliverable: 1}},
-		"not ended":                        {v1alpha1.PhaseRetrying, []receiver.Record{request(0, 503)}, verdict{Lost: 1}},
-		"delivered, but never accepted":    {v1alpha1.PhaseDelivered, []receiver.Record{request(0, 503)}, verdict{Lost: 1}},
-		"undeliverable, although accepted": {v1alpha1.PhaseUndeliverable, []receiver.Record{request(0, 200)}, verdict{Lost: 1}},
-		"delivered without a request":      {v1alpha1.PhaseDelivered, nil, verdict{Lost: 1}},
+		"delivered": {"/fail-first/1", v1alpha1.PhaseDelivered, 2,
+			[]receiver.Record{request(0, 503), request(5, 200)}, verdict{Delivered: 1}},
+		"undeliverable": {"/status/500", v1alpha1.PhaseUndeliverable, 2,
+			[]receiver.Record{request(0, 503), request(5, 503)}, verdict{Undeliverable: 1}},
+		"not answered": {"/hang", v1alpha1.PhaseUndeliverable, 2,
+			[]receiver.Record{request(0, 0), request(5, 0)}, verdict{Undeliverable: 1}},
+		"given up too soon": {"/status/500", v1alpha1.PhaseUndeliverable, 1,
+			[]receiver.Record{request(0, 503)}, verdict{Lost: 1}},
+		"given up, although it would be accepted": {"/fail-first/1", v1alpha1.PhaseUndeliverable, 2,
+			[]receiver.Record{request(0, 503)}, verdict{Lost: 1}},
+		"not ended": {"/ok", v1alpha1.PhaseRetrying, 1, []receiver.Record{request(0, 503)}, verdict{Lost: 1}},
+		"delivered, but never accepted": {"/ok", v1alpha1.PhaseDelivered, 1,
+			[]receiver.Record{request(0, 503)}, verdict{Lost: 1}},
+		"undeliverable, although accepted": {"/status/500", v1alpha1.PhaseUndeliverable, 2,
+			[]receiver.Record{request(0, 200)}, verdict{Lost: 1}},
+		"delivered without a request": {"/ok", v1alpha1.PhaseDelivered, 1, nil, verdict{Lost: 1}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			var v verdict
-			v.outcome(tried(tc.phase), tc.seen)
+			d := tried(tc.phase, make([]float64, tc.attempts)...)
+			d.Spec.URL = "https://receiver.example" + tc.url
+			v.outcome(d, tc.seen, 2)
 			same(t, tc.want, v)
 		})
 	}
@@ -97,6 +111,43 @@ func TestRepeats(t *testing.T) {
 			v.unexplained = nil
 			same(t, tc.want, v)
 		})
+	}
+}
+
+func TestRequestsOfNoDelivery(t *testing.T) {
+	var v verdict
+	d := tried(v1alpha1.PhaseDelivered, 5)
+	d.Name = "a"
+	another := request(5.01, 200)
+	another.TaskID = "b"
+	v.repeats(d, []receiver.Record{another}, nil)
+	v.strangers(map[string][]receiver.Record{"unheard of": {request(1, 200), request(2, 200)}})
+	if v.Duplicates != 3 || v.AllowedDuplicates != 0 {
+		t.Errorf("%d duplicates, %d of them allowed, want 3 and none", v.Duplicates, v.AllowedDuplicates)
+	}
+}
+
+func TestInventedAnswers(t *testing.T) {
+	d := tried(v1alpha1.PhaseUndeliverable, 0, 5, 10)
+	d.Status.Attempts[1].StatusCode = 500
+	d.Status.Attempts[2].StatusCode = 500
+	var v verdict
+	v.repeats(d, []receiver.Record{request(5, 500)}, nil)
+	if v.Invented != 1 {
+		t.Errorf("%d answers invented, want 1: the first request may not have arrived, the last had no answer", v.Invented)
+	}
+}
+
+func TestMayLose(t *testing.T) {
+	f := &field{perSecond: 50}
+	if got := f.mayLose(10, true, time.Now()); got != 18 {
+		t.Errorf("may lose %d, want the 10 that it told of and some slack", got)
+	}
+	if got := f.mayLose(10, true, time.Now().Add(-time.Second)); got < 118 || got > 130 {
+		t.Errorf("may lose %d, want what may have begun in a second, too", got)
+	}
+	if got := f.mayLose(0, false, time.Now()); got != maxRequests+maxUnwritten {
+		t.Errorf("may lose %d, want all that it can have", got)
 	}
 }
 
@@ -166,9 +217,10 @@ func TestJudge(t *testing.T) {
 	}{
 		"all kept":           {verdict{Created: 3, Delivered: 3}, nil},
 		"allowed duplicates": {verdict{Duplicates: 2, AllowedDuplicates: 2}, nil},
-		"all broken": {verdict{Created: 3, Lost: 1, Duplicates: 2, AllowedDuplicates: 1, EarlyRetries: 1, earliest: time.Second,
+		"all broken": {verdict{Created: 3, Lost: 1, Duplicates: 2, AllowedDuplicates: 1, Invented: 4, EarlyRetries: 1, earliest: time.Second,
 			unexplained: []string{"/ok of d1 at noon"}}, []string{"1 of 3 deliveries lost",
-			"1 requests repeated without a crash: /ok of d1 at noon", "1 retries came early, by up to 1s"}},
+			"1 requests repeated without a crash: /ok of d1 at noon",
+			"4 answers recorded to requests that were not made", "1 retries came early, by up to 1s"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

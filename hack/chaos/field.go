@@ -93,6 +93,7 @@ type field struct {
 	closing  bool
 	problem  error
 
+	perSecond    int       // how many deliveries the load creates in a second
 	began, ended time.Time // when the load began and ended
 }
 
@@ -228,28 +229,35 @@ func (f *field) lose(l loss) {
 	f.losses = append(f.losses, l)
 }
 
-// mostAtRisk is what a process can have in flight and unwritten at most.
-func (f *field) mostAtRisk() int { return maxRequests + maxUnwritten }
+// mayLose is how many requests a process can lose that told atRisk when it was asked at a time, a moment ago: those, and
+// what it can have begun in the meantime. One that did not tell can lose all that its flags let it have.
+func (f *field) mayLose(atRisk int, told bool, asked time.Time) int {
+	const most, slack = maxRequests + maxUnwritten, 8
+	if !told {
+		return most
+	}
+	return min(most, atRisk+slack+int(2*float64(f.perSecond)*time.Since(asked).Seconds()))
+}
 
-// atRisk is how many outcomes p would lose now.
-func (f *field) atRisk(ctx context.Context, p *operator.Process) int {
+// atRisk is how many outcomes p would lose now; false if it does not tell.
+func (f *field) atRisk(ctx context.Context, p *operator.Process) (int, bool) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.MetricsURL(), nil)
 	if err != nil {
 		f.keep(err)
-		return 0
+		return 0, false
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0 // it has ended, or is too busy to tell
+		return 0, false // it has ended, or is too busy
 	}
 	defer func() { _ = resp.Body.Close() }()
 	metrics, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return 0
+		return 0, false
 	}
-	return pendingIn(string(metrics))
+	return pendingIn(string(metrics)), true
 }
 
 // alive are the replicas that have not ended, oldest first.
@@ -292,11 +300,13 @@ func (f *field) leader(ctx context.Context) (leader *operator.Process, err error
 
 // kill kills the leader and starts another replica.
 func (f *field) kill(ctx context.Context, leader *operator.Process) error {
-	atRisk, began := f.atRisk(ctx, leader), time.Now()
+	asked := time.Now()
+	atRisk, told := f.atRisk(ctx, leader)
+	began := time.Now()
 	if err := leader.Kill(); err != nil {
 		return err
 	}
-	f.lose(loss{from: began.Add(-writeTime), to: time.Now(), most: f.mostAtRisk(), atRisk: atRisk})
+	f.lose(loss{from: began.Add(-writeTime), to: time.Now(), most: f.mayLose(atRisk, told, asked), atRisk: atRisk})
 	return f.startReplica(ctx)
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ func play(ctx context.Context, s scenario, l load, p pace) (v verdict, err error
 		return v, err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
+	f.perSecond = l.perSecond
 	var work sync.WaitGroup
 	var created int
 	var createErr, injectErr error
@@ -109,6 +111,11 @@ func (f *field) delivery(i int) *v1alpha1.WebhookDelivery {
 		d.Spec.URL = f.hanging.URL() + "/hang"
 	}
 	return d
+}
+
+// refuses reports whether the receiver at that URL never accepts a delivery.
+func refuses(url string) bool {
+	return strings.HasSuffix(url, "/status/500") || strings.HasSuffix(url, "/hang")
 }
 
 // waitUntilEnded returns when no delivery is unfinished, or after settleTime: what is then unfinished is lost.

@@ -70,11 +70,12 @@ func pauseLeader(ctx context.Context, f *field, lasts time.Duration) error {
 	if err != nil {
 		return err
 	}
-	atRisk := f.atRisk(ctx, leader)
+	asked := time.Now()
+	atRisk, told := f.atRisk(ctx, leader)
 	if err := leader.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	stopped := time.Now()
+	stopped, most := time.Now(), f.mayLose(atRisk, told, asked)
 	err = pause(ctx, f.pace.lease+f.pace.lease/2)
 	resumed := time.Now()
 	if signalled := leader.Signal(syscall.SIGCONT); err == nil {
@@ -82,7 +83,7 @@ func pauseLeader(ctx context.Context, f *field, lasts time.Duration) error {
 	}
 	// What was stopped between the check of the lease and the first byte arrives late; it was in flight all the same.
 	f.lose(loss{from: stopped.Add(-writeTime), to: stopped, until: resumed.Add(writeTime), after: resumed,
-		most: f.mostAtRisk(), atRisk: atRisk})
+		most: most, atRisk: atRisk})
 	return err
 }
 
