@@ -269,6 +269,7 @@ func defaultOptions() options {
 			RequestTimeout: 10 * time.Second,
 			UserAgent:      "webhook-delivery-operator/" + version,
 			AllowedPorts:   sender.DefaultPorts,
+			OnConnection:   delivery.CountConnection,
 			OnReloadError:  func(err error) { ctrl.Log.Error(err, "the new CA bundle is not used") },
 		},
 	}

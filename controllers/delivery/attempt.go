@@ -72,11 +72,11 @@ func (r *Reconciler) attempt(
 		return r.giveUp(lasting, key, d, v1alpha1.ReasonPayloadTooLarge, fmt.Sprintf(
 			"the payload has %d bytes, but at most %d are sent", len(req.Body), r.policy.MaxPayload))
 	}
-	result, sent := r.send(ctx, d, req)
+	result, sent := r.send(ctx, key, d, req)
 	if !sent {
 		return ctrl.Result{RequeueAfter: heldBackRetry}, nil
 	}
-	defer r.ledger.end()
+	defer r.ledger.end(key)
 	release()
 	return r.conclude(lasting, key, d, result)
 }
@@ -127,11 +127,11 @@ func (r *Reconciler) livePayload(ctx context.Context, d *v1alpha1.WebhookDeliver
 // send makes d's request unless it must not begin now: what was true before it was prepared, which takes reads, may not
 // be any more. The caller ends the request in the ledger once its outcome is there.
 func (r *Reconciler) send(
-	ctx context.Context, d *v1alpha1.WebhookDelivery, req sender.Request,
+	ctx context.Context, key types.NamespacedName, d *v1alpha1.WebhookDelivery, req sender.Request,
 ) (sender.Result, bool) {
-	r.ledger.begin()
+	r.ledger.begin(key, d.UID)
 	if !r.mayBegin(ctx, d) {
-		r.ledger.end()
+		r.ledger.end(key)
 		return sender.Result{}, false
 	}
 	return r.sender.Send(context.WithoutCancel(ctx), req), true
@@ -145,10 +145,10 @@ func (r *Reconciler) mayBegin(ctx context.Context, d *v1alpha1.WebhookDelivery) 
 	case ctx.Err() != nil || isExpired(d, time.Now()):
 		return false
 	case unwritten >= r.options.MaxUnwritten:
-		heldBackTotal.WithLabelValues("unwritten").Inc()
+		heldBackTotal.WithLabelValues(heldBackUnwritten).Inc()
 		return false
 	case !r.maySend():
-		heldBackTotal.WithLabelValues("lease").Inc()
+		heldBackTotal.WithLabelValues(heldBackLease).Inc()
 		return false
 	}
 	return true

@@ -32,6 +32,8 @@ type entry struct {
 	dueRound  int32
 	// warned is when the wait for a Secret began that an event has told of, in Unix seconds as status has it.
 	warned int64
+	// sending is set from before a request until what came of it is settled.
+	sending bool
 	// outcome has been reached, but its write is not acknowledged yet.
 	outcome *outcome
 	// unstored is the status that the API server refuses to store for good: what is known beyond the cache.
@@ -238,14 +240,29 @@ func (l *ledger) setWarned(key types.NamespacedName, d *v1alpha1.WebhookDelivery
 	l.entry(key, d.UID).warned = d.Status.WaitingSince.Unix()
 }
 
-// begin and end count the requests in flight.
-func (l *ledger) begin() { l.count(1) }
-func (l *ledger) end()   { l.count(-1) }
-
-func (l *ledger) count(n int) {
+// begin and end stand around a request of key: from before it until what came of it is settled.
+func (l *ledger) begin(key types.NamespacedName, uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.inFlight += n
+	l.entry(key, uid).sending = true
+	l.inFlight++
+}
+
+func (l *ledger) end(key types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.entries[key]; e != nil {
+		e.sending = false
+	}
+	l.inFlight--
+}
+
+// isInFlight reports whether a request of key has begun whose outcome is not recorded.
+func (l *ledger) isInFlight(key types.NamespacedName) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entries[key]
+	return e != nil && (e.sending || e.outcome != nil)
 }
 
 // load is how many outcomes are unwritten and how many requests are in flight.

@@ -12,9 +12,12 @@ import (
 	"github.com/webhookdelivery/operator/api/v1alpha1"
 )
 
-// The metrics. Every label has a closed set of values: reasons of the API, or what its comment lists.
+// The metrics. docs/metrics.md says what each of them tells. Every label has a closed set of values, which its metric's
+// comment lists, and every series of a counter is there from the start: a rate misses the first increase of one that
+// appears with it.
 var (
-	// attemptsTotal counts recorded attempts. result: Delivered, or the attempt's reason.
+	// attemptsTotal counts recorded attempts. result: Delivered, or a reason of a failed attempt, as classReasons has
+	// them: UnexpectedStatus, RedirectRefused, Timeout, DNSError, ConnectionFailed, TLSError, InvalidResponse, ProxyError.
 	attemptsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "webhookdelivery_attempts_total",
 		Help: "Attempts that were made and recorded, by result.",
@@ -25,18 +28,21 @@ var (
 		Help:    "Time from the start of an attempt to its response header or failure.",
 		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15},
 	})
-	// finishedTotal counts deliveries that ended. phase: Delivered, Undeliverable. reason: the condition's.
+	// finishedTotal counts deliveries that ended. phase: Delivered, Undeliverable. reason: Succeeded, or one of
+	// undeliverableReasons: RetriesExhausted, AddressDenied, InsecureURL, InvalidURL, SecretUnavailable, PayloadTooLarge,
+	// Expired.
 	finishedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "webhookdelivery_finished_total",
 		Help: "Deliveries that became Delivered or Undeliverable, by reason.",
 	}, []string{"phase", "reason"})
 	// deliveredSeconds measures what users wait for. metadata.creationTimestamp has a resolution of a second.
 	deliveredSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "webhookdelivery_delivered_after_seconds",
-		Help:    "Time from the creation of a delivery to the end of the attempt that succeeded.",
+		Name: "webhookdelivery_delivered_after_seconds",
+		Help: "Time from the creation of a delivery, or the request to deliver it again, to the end of the attempt that " +
+			"succeeded.",
 		Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000},
 	})
-	// lateSeconds measures how long after its due time a retry started.
+	// lateSeconds measures how long after its due time a retry started that nothing but the operator held up.
 	lateSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "webhookdelivery_retry_lateness_seconds",
 		Help:    "Time from when a retry was due to when it started.",
@@ -62,6 +68,11 @@ var (
 		Name: "webhookdelivery_held_back_total",
 		Help: "Attempts put off because too many outcomes are unwritten or the lease is running out.",
 	}, []string{"cause"})
+	// connectionsTotal counts the connections that requests were given. use: opened, reused.
+	connectionsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "webhookdelivery_receiver_connections_total",
+		Help: "Connections that requests were given, by use: opened for them, or reused after an earlier request.",
+	}, []string{"use"})
 	// buildInfo is always 1. version: that of the operator.
 	buildInfo = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "webhookdelivery_build_info",
@@ -69,24 +80,85 @@ var (
 	}, []string{"version"})
 )
 
+// Kinds of status writes that fail.
+const (
+	// writeConflict: the object was changed by others in the meantime.
+	writeConflict = "conflict"
+	// writeRefused: the API server will not store this status.
+	writeRefused = "refused"
+	// writeGone: the object does not exist any more.
+	writeGone = "gone"
+	// writeError: anything else; the write is repeated.
+	writeError = "error"
+)
+
+// Causes for putting an attempt off.
+const (
+	// heldBackUnwritten: --max-unwritten outcomes wait to be written.
+	heldBackUnwritten = "unwritten"
+	// heldBackLease: the lease may end before the request.
+	heldBackLease = "lease"
+)
+
+// Uses of a connection.
+const (
+	connectionOpened = "opened"
+	connectionReused = "reused"
+)
+
+// undeliverableReasons are how a delivery can end that is not delivered.
+var undeliverableReasons = []v1alpha1.Reason{
+	v1alpha1.ReasonRetriesExhausted, v1alpha1.ReasonAddressDenied, v1alpha1.ReasonInsecureURL, v1alpha1.ReasonInvalidURL,
+	v1alpha1.ReasonSecretUnavailable, v1alpha1.ReasonPayloadTooLarge, v1alpha1.ReasonExpired,
+}
+
 func init() {
 	metrics.Registry.MustRegister(attemptsTotal, attemptSeconds, finishedTotal, deliveredSeconds, lateSeconds,
-		staleTotal, writeErrorsTotal, duplicatesTotal, heldBackTotal, buildInfo)
+		staleTotal, writeErrorsTotal, duplicatesTotal, heldBackTotal, connectionsTotal, buildInfo)
+	attemptsTotal.WithLabelValues(string(v1alpha1.PhaseDelivered))
+	for class, reason := range classReasons {
+		if class.IsAttempt() {
+			attemptsTotal.WithLabelValues(string(reason))
+		}
+	}
+	finishedTotal.WithLabelValues(string(v1alpha1.PhaseDelivered), string(v1alpha1.ReasonSucceeded))
+	for _, reason := range undeliverableReasons {
+		finishedTotal.WithLabelValues(string(v1alpha1.PhaseUndeliverable), string(reason))
+	}
+	for _, kind := range []string{writeConflict, writeRefused, writeGone, writeError} {
+		writeErrorsTotal.WithLabelValues(kind)
+	}
+	for _, cause := range []string{heldBackUnwritten, heldBackLease} {
+		heldBackTotal.WithLabelValues(cause)
+	}
+	for _, use := range []string{connectionOpened, connectionReused} {
+		connectionsTotal.WithLabelValues(use)
+	}
 }
 
 // SetVersion tells the metrics which version of the operator runs.
 func SetVersion(version string) { buildInfo.WithLabelValues(version).Set(1) }
 
-// observeAttempt counts an attempt of d once it is recorded.
+// CountConnection counts a connection that a request was given: see sender.Config.
+func CountConnection(reused bool) {
+	use := connectionOpened
+	if reused {
+		use = connectionReused
+	}
+	connectionsTotal.WithLabelValues(use).Inc()
+}
+
+// observeAttempt counts an attempt of d, as it was before, once it is recorded.
 func observeAttempt(d *v1alpha1.WebhookDelivery, a attempt) {
 	result := string(a.Reason)
 	if a.delivered {
 		result = string(v1alpha1.PhaseDelivered)
-		deliveredSeconds.Observe(a.end().Sub(d.CreationTimestamp.Time).Seconds())
+		deliveredSeconds.Observe(a.end().Sub(wantedSince(d)).Seconds())
 	}
 	attemptsTotal.WithLabelValues(result).Inc()
 	attemptSeconds.Observe((time.Duration(a.DurationMilliseconds) * time.Millisecond).Seconds())
-	if due := d.Status.NextAttemptTime; due != nil {
+	if due := d.Status.NextAttemptTime; due != nil && d.Status.WaitingSince == nil &&
+		waitReason(d) != v1alpha1.ReasonSuspended {
 		lateSeconds.Observe(max(0, a.StartTime.Sub(due.Time).Seconds()))
 	}
 }

@@ -39,7 +39,7 @@ type Reconciler struct {
 	labelled     cache.Cache   // objects, finished ones too, that are to be delivered again; shared, too
 	live         client.Reader // the API server
 	writer       client.Client
-	store        atomic.Pointer[store] // the cache's own
+	informer     atomic.Pointer[cache.Informer] // of cache, once the controller has started
 	sender       Sender
 	secrets      *secrets
 	queue        queue

@@ -31,7 +31,7 @@ const refusedRetry = 5 * time.Minute
 func (r *Reconciler) record(ctx context.Context, key types.NamespacedName, out *outcome) (ctrl.Result, error) {
 	version, err := r.patch(ctx, out.delivery, out.status)
 	if apierrors.IsConflict(err) {
-		writeErrorsTotal.WithLabelValues("conflict").Inc()
+		writeErrorsTotal.WithLabelValues(writeConflict).Inc()
 		return r.rebase(ctx, key, out)
 	}
 	return r.settled(ctx, key, out, version, err)
@@ -153,7 +153,7 @@ func (r *Reconciler) write(
 ) (ctrl.Result, error) {
 	version, err := r.patch(ctx, d, status)
 	if apierrors.IsConflict(err) {
-		writeErrorsTotal.WithLabelValues("conflict").Inc()
+		writeErrorsTotal.WithLabelValues(writeConflict).Inc()
 		return r.overtaken(ctx, key, d)
 	}
 	known, err := r.written(ctx, key, d, &status, version, err)
@@ -176,18 +176,18 @@ func (r *Reconciler) written(
 	case err == nil:
 		r.ledger.wrote(key, d.UID, version)
 	case isGone(err):
-		writeErrorsTotal.WithLabelValues("gone").Inc()
+		writeErrorsTotal.WithLabelValues(writeGone).Inc()
 		r.ledger.vanished(key, d)
 		return false, nil
 	case isRefusal(err):
-		writeErrorsTotal.WithLabelValues("refused").Inc()
+		writeErrorsTotal.WithLabelValues(writeRefused).Inc()
 		if r.ledger.known(key, d.UID) == nil {
 			log.FromContext(ctx).Error(err, "the API server refuses the status, going on without recording it")
 			r.events.unstored(d)
 		}
 		r.ledger.refused(key, d.UID, status)
 	default:
-		writeErrorsTotal.WithLabelValues("error").Inc()
+		writeErrorsTotal.WithLabelValues(writeError).Inc()
 		return false, fmt.Errorf("writing the status: %w", err)
 	}
 	if isFinal(status.Phase) {

@@ -181,47 +181,51 @@ func (r *Reconciler) connect(ctx context.Context, q queue) error {
 	if err != nil {
 		return fmt.Errorf("getting the informer: %w", err)
 	}
-	found := &store{}
-	if shared, ok := informer.(toolscache.SharedIndexInformer); ok {
-		found.Store = shared.GetStore()
-	}
-	r.store.Store(found)
+	r.informer.Store(&informer)
 	return nil
 }
 
-// store is the informer's; none where there is one for each namespace.
-type store struct{ toolscache.Store }
+// sharedStore is the informer's store; nil before there is one, and where each of the listed namespaces has its own.
+func (r *Reconciler) sharedStore() toolscache.Store {
+	if informer := r.informer.Load(); informer != nil {
+		if shared, ok := (*informer).(toolscache.SharedIndexInformer); ok {
+			return shared.GetStore()
+		}
+	}
+	return nil
+}
 
 // version is the resource version that the cache has reached; empty if it cannot tell.
 func (r *Reconciler) version() string {
-	if s := r.store.Load(); s != nil && s.Store != nil {
-		return s.LastStoreSyncResourceVersion()
+	if store := r.sharedStore(); store != nil {
+		return store.LastStoreSyncResourceVersion()
 	}
 	return ""
 }
 
-// objects are the cached ones, shared; none before the controller starts. To ask the cache earlier would start it.
-func (r *Reconciler) objects(ctx context.Context) (found []*v1alpha1.WebhookDelivery) {
-	s := r.store.Load()
-	if s == nil {
-		return nil
-	}
-	if s.Store != nil {
-		for _, object := range s.List() {
+// cached are the cached objects, shared; none while there is no cache, as in a standby.
+func (r *Reconciler) cached() ([]*v1alpha1.WebhookDelivery, error) {
+	var all []*v1alpha1.WebhookDelivery
+	if store := r.sharedStore(); store != nil {
+		for _, object := range store.List() {
 			if d, ok := object.(*v1alpha1.WebhookDelivery); ok {
-				found = append(found, d)
+				all = append(all, d)
 			}
 		}
-		return found
+		return all, nil
 	}
-	all := &v1alpha1.WebhookDeliveryList{}
-	if err := r.cache.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
-		return nil // it has not synced yet
+	informer := r.informer.Load()
+	if informer == nil || !(*informer).HasSynced() {
+		return nil, nil
 	}
-	for i := range all.Items {
-		found = append(found, &all.Items[i])
+	list := &v1alpha1.WebhookDeliveryList{}
+	if err := r.cache.List(context.Background(), list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing the cached deliveries: %w", err)
 	}
-	return found
+	for i := range list.Items {
+		all = append(all, &list.Items[i])
+	}
+	return all, nil
 }
 
 // wake enqueues a delivery for which a slot has been reserved.

@@ -58,10 +58,12 @@ type stack struct {
 	network *pipenet.Listener
 	server  *http.Server
 
-	policy   Policy
-	options  Options
-	watchLag time.Duration
-	maySend  func() bool
+	policy  Policy
+	options Options
+	// namespaces are those that are watched; nil: all, by one informer.
+	namespaces map[string]cache.Config
+	watchLag   time.Duration
+	maySend    func() bool
 	// patch, if set, stands around every status write.
 	patch func(write func() error) error
 
@@ -71,8 +73,6 @@ type stack struct {
 	unlabelled error
 	// secretReads is how long it takes to read a Secret.
 	secretReads time.Duration
-	// namespaces are the ones that are watched; none: all.
-	namespaces []string
 
 	mu     sync.Mutex
 	posts  []post
@@ -186,10 +186,9 @@ func (s *stack) newClient() client.WithWatch {
 func mapper() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper(nil)
 	gv := v1alpha1.GroupVersion
-	for _, kind := range []string{"WebhookDelivery", "WebhookDeliveryList"} { // as discovery does
-		m.AddSpecific(gv.WithKind(kind), gv.WithResource("webhookdeliveries"), gv.WithResource("webhookdelivery"),
-			meta.RESTScopeNamespace)
-	}
+	m.AddSpecific(gv.WithKind("WebhookDelivery"), gv.WithResource("webhookdeliveries"),
+		gv.WithResource("webhookdelivery"), meta.RESTScopeNamespace)
+	m.Add(gv.WithKind("WebhookDeliveryList"), meta.RESTScopeNamespace) // as the mapper made from discovery has it
 	m.Add(corev1.SchemeGroupVersion.WithKind("Secret"), meta.RESTScopeNamespace)
 	return m
 }
@@ -245,16 +244,8 @@ func (s *stack) run() {
 
 // newCache returns a cache of the objects that are selected.
 func (s *stack) newCache(objects cache.ByObject, selects func(*v1alpha1.WebhookDelivery) bool) cache.Cache {
-	var namespaces map[string]cache.Config
-	if s.namespaces != nil {
-		namespaces = map[string]cache.Config{}
-	}
-	for _, namespace := range s.namespaces {
-		namespaces[namespace] = cache.Config{}
-	}
 	c, err := cache.New(&rest.Config{}, cache.Options{
-		DefaultNamespaces: namespaces,
-		Scheme:            s.client.Scheme(), Mapper: mapper(),
+		Scheme: s.client.Scheme(), Mapper: mapper(), DefaultNamespaces: s.namespaces,
 		ByObject: map[client.Object]cache.ByObject{&v1alpha1.WebhookDelivery{}: objects},
 		NewInformer: func(_ toolscache.ListerWatcher, o runtime.Object, resync time.Duration, ix toolscache.Indexers,
 		) toolscache.SharedIndexInformer {

@@ -4,9 +4,14 @@
 package fetch
 
 import (
+	"strconv"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
+
+// codes are the HTTP statuses of all answers.
+var codes = []int{200, 400, 404, 405, 413, 429, 503}
 
 // requestsTotal counts answers. code: 200, 400, 404, 405, 413, 429, 503.
 var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -14,4 +19,9 @@ var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help: "Requests of /fetch, by the HTTP status of the answer.",
 }, []string{"code"})
 
-func init() { metrics.Registry.MustRegister(requestsTotal) }
+func init() {
+	metrics.Registry.MustRegister(requestsTotal)
+	for _, code := range codes {
+		requestsTotal.WithLabelValues(strconv.Itoa(code))
+	}
+}

@@ -115,6 +115,7 @@ func (r *Reconciler) create(ctx context.Context, job *batchv1.Job, d *v1alpha1.W
 	}
 	if err == nil {
 		r.created.Add(job.UID, nil)
+		jobsTotal.WithLabelValues(resultCreated).Inc()
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -149,6 +150,7 @@ const nameA = "a-" + uid
 
 func TestFinishedJobIsAnnouncedOnce(t *testing.T) {
 	f := newFixture(t, makeJob("a").complete().obj())
+	created := testutil.ToFloat64(jobsTotal.WithLabelValues(resultCreated))
 	for range 3 {
 		if err := f.byName("a"); err != nil {
 			t.Fatal(err)
@@ -157,6 +159,9 @@ func TestFinishedJobIsAnnouncedOnce(t *testing.T) {
 	}
 	if f.creates != 1 || f.patches != 1 || len(f.warnings()) != 0 {
 		t.Errorf("%d creates, %d patches, want one of each and no event", f.creates, f.patches)
+	}
+	if got := testutil.ToFloat64(jobsTotal.WithLabelValues(resultCreated)) - created; got != 1 {
+		t.Errorf("counted %v times", got)
 	}
 }
 
@@ -255,6 +260,7 @@ func TestForeignDelivery(t *testing.T) {
 
 func TestBadAnnotationIsExplainedOnceForEachChange(t *testing.T) {
 	f := newFixture(t, makeJob("a").started().annotated(AnnotationTaskID, "").obj())
+	refused := testutil.ToFloat64(jobsTotal.WithLabelValues(resultRefused))
 	change := func(annotation, value string) {
 		t.Helper()
 		var job batchv1.Job
@@ -288,6 +294,9 @@ func TestBadAnnotationIsExplainedOnceForEachChange(t *testing.T) {
 	explained("")
 	if f.patches != 3 {
 		t.Errorf("%d patches, want 3", f.patches)
+	}
+	if got := testutil.ToFloat64(jobsTotal.WithLabelValues(resultRefused)) - refused; got != 2 {
+		t.Errorf("%v explanations were counted, want 2", got)
 	}
 }
 

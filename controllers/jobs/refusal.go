@@ -88,6 +88,7 @@ func (r *Reconciler) refuse(ctx context.Context, job *batchv1.Job, message strin
 	if err := r.annotate(ctx, job, map[string]any{AnnotationNotifyError: message}); err != nil {
 		return err
 	}
+	jobsTotal.WithLabelValues(resultRefused).Inc()
 	r.events.refused(job, message)
 	return nil
 }

@@ -6,6 +6,8 @@ package retention
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/webhookdelivery/operator/api/v1alpha1"
 )
 
 var (
@@ -14,6 +16,12 @@ var (
 		Name: "webhookdelivery_retention_deleted_total",
 		Help: "Finished deliveries that were deleted because their time was over, by phase.",
 	}, []string{"phase"})
+	// errorsTotal counts what the API server did not do. operation: list, once for a sweep; delete, once for
+	// an object.
+	errorsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "webhookdelivery_retention_errors_total",
+		Help: "Lists and deletes of finished deliveries that failed; the next sweep tries again.",
+	}, []string{"operation"})
 	// sweepSeconds measures the lists, complete or not.
 	sweepSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "webhookdelivery_retention_sweep_duration_seconds",
@@ -22,6 +30,18 @@ var (
 	})
 )
 
+// Operations of retention.
+const (
+	operationList   = "list"
+	operationDelete = "delete"
+)
+
 func init() {
-	metrics.Registry.MustRegister(deletedTotal, sweepSeconds)
+	metrics.Registry.MustRegister(deletedTotal, errorsTotal, sweepSeconds)
+	for _, phase := range []v1alpha1.Phase{v1alpha1.PhaseDelivered, v1alpha1.PhaseUndeliverable} {
+		deletedTotal.WithLabelValues(string(phase))
+	}
+	for _, operation := range []string{operationList, operationDelete} {
+		errorsTotal.WithLabelValues(operation)
+	}
 }

@@ -105,6 +105,7 @@ func (s *Sweeper) Start(ctx context.Context) error {
 		}
 		sweepSeconds.Observe(time.Since(began).Seconds())
 		if err != nil {
+			errorsTotal.WithLabelValues(operationList).Inc()
 			s.log.Error(err, "finished deliveries could not all be listed")
 		}
 		s.deleteWhenDue(ctx, found)
@@ -187,6 +188,7 @@ func (s *Sweeper) deleteWhenDue(ctx context.Context, found []due) {
 		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 			// Gone, or no longer what it was: the next sweep sees what it has become.
 		case ctx.Err() == nil:
+			errorsTotal.WithLabelValues(operationDelete).Inc()
 			failures.add(d.object, err)
 		}
 	}

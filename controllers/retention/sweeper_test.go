@@ -17,6 +17,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -245,8 +246,12 @@ func TestErrorsAreLoggedOnceAndRetried(t *testing.T) {
 			}
 			return nil
 		}
+		failed := testutil.ToFloat64(errorsTotal.WithLabelValues(operationDelete))
 		w.check([]deletion{{"3", 0}, {"0", time.Minute}, {"1", time.Minute}, {"2", time.Minute}, {"4", time.Minute}},
 			w.run(90*time.Second))
+		if got := testutil.ToFloat64(errorsTotal.WithLabelValues(operationDelete)) - failed; got != 4 {
+			t.Errorf("%v failed deletes were counted, want 4", got)
+		}
 		if len(w.logged) != 1 || !strings.Contains(w.logged[0], `"count"=4`) || !strings.Contains(w.logged[0], `"name"="0"`) {
 			t.Errorf("logged %q, want one line", w.logged)
 		}
@@ -320,7 +325,11 @@ func TestListErrors(t *testing.T) {
 					calls++
 					return test.onList(namespace, phase, token)
 				}
+				failed := testutil.ToFloat64(errorsTotal.WithLabelValues(operationList))
 				w.check(test.want, w.run(90*time.Second))
+				if got := testutil.ToFloat64(errorsTotal.WithLabelValues(operationList)) - failed; got != float64(test.logged) {
+					t.Errorf("%v failed lists were counted, want %d", got, test.logged)
+				}
 				if len(w.logged) != test.logged {
 					t.Errorf("logged %q, want %d lines", w.logged, test.logged)
 				}

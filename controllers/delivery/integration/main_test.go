@@ -9,6 +9,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -201,3 +203,39 @@ func attempts(n int) func(*v1alpha1.WebhookDelivery) bool {
 
 // requests are what the receiver saw of d.
 func requests(d *v1alpha1.WebhookDelivery) []receiver.Record { return inbox.ByID(string(d.UID)) }
+
+// get returns the answer to a request, with a bearer token if it is not empty; code 0 and why if there is none.
+func get(t *testing.T, c *http.Client, url, token string) (code int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(answer)
+}
+
+// until waits for what check does not complain of any more.
+func until(t *testing.T, what string, check func() error) {
+	t.Helper()
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true,
+		func(context.Context) (bool, error) {
+			last = check()
+			return last == nil, nil
+		})
+	if err != nil {
+		t.Fatalf("%s: %v: %v", what, err, last)
+	}
+}

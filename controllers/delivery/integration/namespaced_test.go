@@ -4,9 +4,8 @@
 package integration
 
 import (
-	"context"
 	"encoding/pem"
-	"io"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -15,14 +14,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/webhookdelivery/operator/api/v1alpha1"
@@ -66,15 +63,18 @@ func TestNamespacedInstall(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	until(t, "the delivery of the listed namespace is delivered", log, func(ctx context.Context) (bool, error) {
-		err := c.Get(ctx, client.ObjectKeyFromObject(inside), inside)
-		return inside.Status.Phase == v1alpha1.PhaseDelivered, err
+	until(t, "the delivery of the listed namespace", func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(inside), inside); err != nil || !inside.IsDelivered() {
+			return fmt.Errorf("%v: %s%s", err, inside.Status.Phase, operator.Tail(log, 20))
+		}
+		return nil
 	})
 	want := "webhook-delivery-operator/" + stamp + " to /inside with " + secret
 	if got := <-agents; got != want || len(agents) > 0 {
 		t.Errorf("the receiver saw %q and %d more, want only %q", got, len(agents), want)
 	}
-	if metrics := read(t, m.MetricsURL()); !strings.Contains(metrics, `webhookdelivery_build_info{version="`+stamp+`"} 1`) {
+	_, metrics := get(t, http.DefaultClient, m.MetricsURL(), "")
+	if !strings.Contains(metrics, `webhookdelivery_build_info{version="`+stamp+`"} 1`) {
 		t.Error("the metric build_info has not the version")
 	}
 
@@ -82,9 +82,11 @@ func TestNamespacedInstall(t *testing.T) {
 	if err := c.Patch(t.Context(), inside, ttl); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "retention deletes it", log, func(ctx context.Context) (bool, error) {
-		err := c.Get(ctx, client.ObjectKeyFromObject(inside), inside)
-		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+	until(t, "its deletion by retention", func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(inside), inside); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("it is there: %v%s", err, operator.Tail(log, 20))
+		}
+		return nil
 	})
 	before := outside.DeepCopy()
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(outside), outside); err != nil {
@@ -119,10 +121,10 @@ func startNamespaced(
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the rights count", "", func(ctx context.Context) (bool, error) {
-		_, err := bare.Kubectl(ctx, "auth", "can-i", "watch", "webhookdeliveries.webhookdelivery.dev",
+	until(t, "the rights", func() error {
+		_, err := bare.Kubectl(t.Context(), "auth", "can-i", "watch", "webhookdeliveries.webhookdelivery.dev",
 			"--namespace="+namespace, "--kubeconfig="+kubeconfig)
-		return err == nil, nil
+		return err
 	})
 	deployment := &appsv1.Deployment{}
 	key := client.ObjectKey{Namespace: operator.Namespace, Name: "webhook-delivery-operator"}
@@ -161,25 +163,4 @@ func startNamespaced(
 		t.Fatal(err)
 	}
 	return m, log
-}
-
-func until(t *testing.T, what, log string, condition wait.ConditionWithContextFunc) {
-	t.Helper()
-	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, condition); err != nil {
-		t.Fatalf("waiting until %s: %v%s", what, err, operator.Tail(log, 20))
-	}
-}
-
-func read(t *testing.T, url string) string {
-	t.Helper()
-	response, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
 }

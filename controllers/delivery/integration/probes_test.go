@@ -4,19 +4,15 @@
 package integration
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -89,45 +85,12 @@ func (s *stage) startManager(name string, args ...string) *operator.Process {
 
 func (s *stage) logFile(name string) string { return filepath.Join(s.plane.Dir(), name+".log") }
 
-// get returns the answer to a request of a manager: its code and body.
-func get(t *testing.T, to string) (int, string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, to, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err.Error() // it does not listen yet, or has ended
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return resp.StatusCode, string(body)
-}
-
 // probes returns what the manager answers to both probes.
 func probes(t *testing.T, p *operator.Process) (live, ready int) {
 	t.Helper()
-	live, _ = get(t, p.ProbesURL()+"/healthz")
-	ready, _ = get(t, p.ProbesURL()+"/readyz")
+	live, _ = get(t, http.DefaultClient, p.ProbesURL()+"/healthz", "")
+	ready, _ = get(t, http.DefaultClient, p.ProbesURL()+"/readyz", "")
 	return live, ready
-}
-
-// until waits for what check does not complain of any more.
-func until(t *testing.T, what string, check func() error) {
-	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true,
-		func(context.Context) (bool, error) {
-			last = check()
-			return last == nil, nil
-		})
-	if err != nil {
-		t.Fatalf("%s: %v: %v", what, err, last)
-	}
 }
 
 // TestProbes takes two replicas from an election without rights on Jobs, through readiness, into an outage of the API
@@ -170,7 +133,7 @@ func TestProbes(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "back-pressure", func() error {
-		_, metrics := get(t, leader.MetricsURL())
+		_, metrics := get(t, http.DefaultClient, leader.MetricsURL(), "")
 		if !strings.Contains(metrics, `webhookdelivery_held_back_total{cause="unwritten"}`) {
 			return errors.New("nothing is held back")
 		}

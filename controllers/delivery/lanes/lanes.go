@@ -158,6 +158,14 @@ func (l *Lanes[K]) forget(key K) []K {
 	return l.remove(t)
 }
 
+// IsParked reports whether key waits for a slot, and none is reserved for it yet.
+func (l *Lanes[K]) IsParked(key K) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, ok := l.tickets.get(key)
+	return ok && !t.reserved()
+}
+
 // Snapshot is the state of Lanes at one moment.
 type Snapshot struct {
 	// Parked counts the keys that wait for a slot.

@@ -40,6 +40,29 @@ func TestNew(t *testing.T) {
 	}
 }
 
+func TestIsParked(t *testing.T) {
+	l, err := New(Limits{1, 1, 1}, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, _ := l.Acquire("a", Place{"e", "n"})
+	l.Acquire("b", Place{"e", "n"})
+	l.Acquire("c", Place{"e", "n"})
+	check := func(moment string, want map[string]bool) {
+		t.Helper()
+		for key, parked := range want {
+			if got := l.IsParked(key); got != parked {
+				t.Errorf("%s: %s is parked: %t, want %t", moment, key, got, parked)
+			}
+		}
+	}
+	check("a holds the slot", map[string]bool{"a": false, "b": true, "c": true, "stranger": false})
+	release()
+	check("the slot is reserved for b", map[string]bool{"a": false, "b": false, "c": true})
+	l.Forget("c")
+	check("c is forgotten", map[string]bool{"b": false, "c": false})
+}
+
 func TestLine(t *testing.T) {
 	runScripts(t, map[string]scenario{
 		"first in, first out": {

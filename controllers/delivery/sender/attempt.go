@@ -13,6 +13,7 @@ import (
 // attempt notes how far one request came. net/http calls from several goroutines, some of which outlive the request.
 type attempt struct {
 	start, deadline time.Time
+	onConnection    func(reused bool)
 	conn            atomic.Pointer[responseConn] // on which the request was written
 	handshaking     atomic.Bool                  // a TLS handshake with the receiver has begun
 	answered        atomic.Bool                  // the receiver has sent something since the request was begun
@@ -36,6 +37,7 @@ func (a *attempt) context(ctx context.Context) context.Context {
 			conn := info.Conn.(*responseConn)
 			a.conn.Store(conn)
 			conn.begin(a)
+			a.onConnection(info.Reused)
 		},
 		GotFirstResponseByte: a.checkAnswer,
 	})

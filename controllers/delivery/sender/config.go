@@ -54,6 +54,10 @@ type Config struct {
 	// 0 is DefaultMaxIdleConns.
 	MaxIdleConns int
 
+	// OnConnection, if set, is told of each connection that a request is given, and whether an earlier request has left
+	// it. It is called by the goroutine of a Send, and must not block.
+	OnConnection func(reused bool)
+
 	// Dialer makes the connections. If nil, it is a net.Dialer under the address guard; any other is not guarded.
 	Dialer interface {
 		DialContext(ctx context.Context, network, address string) (net.Conn, error)
@@ -72,6 +76,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.MaxIdleConns == 0 {
 		c.MaxIdleConns = DefaultMaxIdleConns
+	}
+	if c.OnConnection == nil {
+		c.OnConnection = func(bool) {}
 	}
 	switch {
 	case c.RequestTimeout <= 0:

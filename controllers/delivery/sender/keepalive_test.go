@@ -60,6 +60,30 @@ func TestKeepAlive(t *testing.T) {
 	}
 }
 
+// TestConnectionsAreTold counts connections that a receiver closes after every second request.
+func TestConnectionsAreTold(t *testing.T) {
+	for scheme, secure := range bothSchemes() {
+		r := listen(t, "127.0.0.1:0", secure, func(conn net.Conn) {
+			reader := bufio.NewReader(conn)
+			for _, end := range []string{"", "Connection: close\r\n"} {
+				if readRequest(reader) == nil {
+					return
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n"+end+"\r\n")
+			}
+		})
+		counts := map[bool]int{}
+		s := newSender(t, func(cfg *Config) { cfg.OnConnection = func(reused bool) { counts[reused]++ } })
+		for range 6 {
+			send(t, s, r.url)
+		}
+		if r.accepted() != 3 || counts[false] != 3 || counts[true] != 3 {
+			t.Errorf("over %s: %d connections, told of %d opened and %d reused, want 3 each",
+				scheme, r.accepted(), counts[false], counts[true])
+		}
+	}
+}
+
 // TestKilledBetweenRequests is a receiver that closes, or resets, the connection while it is kept for reuse. Whatever
 // the sender meets, the receiver sees no request twice.
 func TestKilledBetweenRequests(t *testing.T) {

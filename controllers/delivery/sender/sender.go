@@ -116,7 +116,7 @@ func (s *Sender) Send(ctx context.Context, req Request) Result {
 	}
 	ctx, cancel := context.WithDeadline(ctx, result.Start.Add(s.cfg.RequestTimeout))
 	defer cancel()
-	a := &attempt{start: result.Start}
+	a := &attempt{start: result.Start, onConnection: s.cfg.OnConnection}
 	a.deadline, _ = ctx.Deadline()
 	post, err := s.newRequest(a.context(ctx), to, &req, result.Start)
 	if err != nil {
