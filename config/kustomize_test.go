@@ -112,6 +112,8 @@ func allBuilt(t *testing.T) []*unstructured.Unstructured {
 	return all
 }
 
+// TestEveryKustomizationApplies has the API server judge them. The kinds of the Prometheus operator are those of
+// testdata.
 func TestEveryKustomizationApplies(t *testing.T) {
 	dirs := map[string]string{}
 	for _, dir := range kustomizations(t, "Kustomization") {

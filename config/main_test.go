@@ -57,7 +57,7 @@ func run(m *testing.M) (code int) {
 		_, createErr := plane.Kubectl(ctx, "create", "namespace", namespace)
 		err = errors.Join(err, createErr)
 	}
-	if err = errors.Join(err, plane.Apply(ctx, "default")); err != nil {
+	if err = errors.Join(err, plane.Apply(ctx, "testdata"), plane.Apply(ctx, "default")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -75,6 +75,7 @@ check "hack/tools/go.mod is tidy" tidy hack/tools
 check "hack/controlplane/build/go.mod is tidy" tidy hack/controlplane/build
 check "hack/image/go.mod is tidy" tidy hack/image
 check "hack/chart/go.mod is tidy" tidy hack/chart
+check "hack/monitoring/go.mod is tidy" tidy hack/monitoring
 check "gofmt" formatted
 check "go vet" go vet ./...
 check "golangci-lint" bin/tools/golangci-lint run ./...
@@ -82,6 +83,7 @@ check "golangci-lint in hack/image" lint_module hack/image
 check "golangci-lint in hack/chart" lint_module hack/chart
 check "helm lints the chart, and it makes what kustomize makes" go -C hack/chart test ./...
 check "kustomize builds every directory of config" kustomizations
+check "alerts, dashboard and runbooks" go -C hack/monitoring test -trimpath -tags=remove_all_sd ./...
 check "no left-overs of scaffolding, no floating versions" absent "$leftovers"
 
 if [ ${#failed[@]} -gt 0 ]; then
