@@ -435,3 +435,25 @@ func TestNothingIsKeptOfWhatIsDeleted(t *testing.T) {
 		}
 	})
 }
+
+// TestDeletedWhileTheCacheIsBehind deletes an object while its request is in flight and the cache has yet to see a change from
+// before that: what it then shows is newer than what was sent, and gone all the same.
+func TestDeletedWhileTheCacheIsBehind(t *testing.T) {
+	slow := func(int, http.ResponseWriter, *http.Request) { time.Sleep(4 * time.Second) }
+	inVirtualTime(t, slow, func(s *stack) {
+		s.watchLag = 5 * time.Second
+		s.run()
+		s.create(makeDelivery("a").obj())
+		time.Sleep(2 * time.Second)
+		s.update("a", func(d *v1alpha1.WebhookDelivery) { d.Labels = map[string]string{"x": "y"} }) // seen at 7 s
+		time.Sleep(6 * time.Second)
+		s.delete("a") // at 8 s, answered at 9 s
+		time.Sleep(time.Minute)
+		if posts, _ := s.counts(); posts != 1 {
+			t.Errorf("%d requests, want 1", posts)
+		}
+		if n := s.running.reconciler.ledger.size(); n != 0 {
+			t.Errorf("the ledger still knows %d deliveries", n)
+		}
+	})
+}

@@ -38,8 +38,9 @@ type entry struct {
 	outcome *outcome
 	// unstored is the status that the API server refuses to store for good: what is known beyond the cache.
 	unstored *v1alpha1.WebhookDeliveryStatus
-	// gone is the resource version of the cached object when the API server was found not to have it any more.
-	gone string
+	// gone is whether the API server was found not to have the object any more. It never comes back under that UID, so
+	// no version that the cache still comes to is acted on, one that others made before its deletion neither.
+	gone bool
 }
 
 // outcome is an attempt that has been made and must be recorded: the request is never made again for want of a write.
@@ -112,7 +113,7 @@ func (l *ledger) vanished(key types.NamespacedName, d *v1alpha1.WebhookDelivery)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entry(key, d.UID)
-	e.gone = d.ResourceVersion
+	e.gone = true
 	l.dropOutcome(e)
 }
 
@@ -137,13 +138,13 @@ func (l *ledger) isStale(key types.NamespacedName, d *v1alpha1.WebhookDelivery) 
 	if e == nil {
 		return false
 	}
-	if e.uid == d.UID && e.gone != "" && !isOlder(e.gone, d.ResourceVersion) {
+	if e.gone && e.uid == d.UID {
 		return true
 	}
 	if e.resourceVersion != "" && isOlder(d.ResourceVersion, e.resourceVersion) {
 		return true
 	}
-	e.resourceVersion, e.gone = "", ""
+	e.resourceVersion = ""
 	return false
 }
 

@@ -36,7 +36,7 @@ func TestLedgerIsStale(t *testing.T) {
 		"recreated afterwards":                 {wrote, recreated("10"), false},
 		"gone, but still in the cache":         {vanished, version("5"), true},
 		"gone, older in the cache":             {vanished, version("4"), true},
-		"not gone after all":                   {vanished, version("6"), false},
+		"gone, newer in the cache":             {vanished, version("6"), true},
 		"gone and recreated":                   {vanished, recreated("6"), false},
 		"not comparable":                       {wrote, version("x"), true},
 	}

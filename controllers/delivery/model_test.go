@@ -4,17 +4,25 @@
 package delivery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 
+	"github.com/webhookdelivery/operator/api/payload"
 	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/controllers/delivery/lanes"
 )
 
 // history is what happens to the operator and its surroundings in one run of the model. Everything in it is drawn
@@ -23,15 +31,33 @@ type history struct {
 	Objects []object
 	Faults  []fault
 	Lag     time.Duration
+	// Slots are how many requests may be in flight, to one endpoint, too; Unwritten is --max-unwritten.
+	Slots, Unwritten int
+	// Namespaces is whether the operator watches listed namespaces.
+	Namespaces bool
+	// SecretReads is how long it takes to read a Secret, which is there except for SecretAway from SecretGone on.
+	SecretReads            time.Duration
+	SecretGone, SecretAway time.Duration
 }
 
-// object is a delivery and what its receiver does.
+// object is a delivery and what its receiver and its users do. Times that are zero stand for what does not happen.
 type object struct {
 	CreatedAt time.Duration
 	// Answers are the status codes of the first requests; later ones are answered 500. 0 stands for no answer in time.
 	Answers []int
-	// SuspendedFor holds the object back for a while from its creation on.
-	SuspendedFor time.Duration
+	// SlowBy is how long each answer takes.
+	SlowBy time.Duration
+	// SuspendedAt and SuspendedFor hold the object back for a while, from its creation on if SuspendedAt is before that.
+	SuspendedAt, SuspendedFor time.Duration
+	// Deadline is spec.deliverBefore, in whole seconds.
+	Deadline time.Duration
+	Secret   bool
+	Large    bool
+	// LabelledAt are when someone asks for it to be delivered again, or now; TouchedAt when its other labels change.
+	LabelledAt, TouchedAt []time.Duration
+	// DeletedAt is when it is deleted; Again is whether another of its name is created at once.
+	DeletedAt time.Duration
+	Again     bool
 }
 
 // fault is something that goes wrong for a while.
@@ -43,33 +69,79 @@ type fault struct {
 const (
 	writesFail  = "writes fail"
 	answersLost = "writes go through but their answers are lost"
+	unanswered  = "writes are not answered"
+	conflicts   = "writes conflict, although nothing has changed"
+	refused     = "a policy forbids writes"
+	leaseGone   = "the lease runs out"
+	watchesCut  = "watches are cut"
 	restart     = "the operator is restarted"
 	crash       = "the operator is killed"
 )
 
+var faultKinds = []string{
+	writesFail, answersLost, unanswered, conflicts, refused, leaseGone, watchesCut, restart, crash,
+}
+
+// seconds draws a time of at most so many.
+func drawSeconds(t *rapid.T, most int, label string) time.Duration {
+	return time.Duration(rapid.IntRange(0, most*4).Draw(t, label)) * time.Second / 4
+}
+
+// oneIn draws true once in n times, and seldom where it makes a failing history smaller.
+func oneIn(t *rapid.T, n int, label string) bool { return rapid.IntRange(0, n-1).Draw(t, label) == n-1 }
+
 func drawHistory(t *rapid.T) history {
-	second := func(most int, label string) time.Duration {
-		return time.Duration(rapid.IntRange(0, most*4).Draw(t, label)) * time.Second / 4
+	lags := []time.Duration{0, 0, 50 * time.Millisecond, 3 * time.Second, 15 * time.Second}
+	h := history{
+		Lag:         rapid.SampledFrom(lags).Draw(t, "lag"),
+		Slots:       rapid.SampledFrom([]int{8, 1, 2}).Draw(t, "slots"),
+		Unwritten:   rapid.SampledFrom([]int{1024, 1, 2}).Draw(t, "unwritten"),
+		Namespaces:  oneIn(t, 4, "namespaces"),
+		SecretReads: rapid.SampledFrom([]time.Duration{0, 0, 2 * time.Second, 8 * time.Second}).Draw(t, "secret reads"),
 	}
-	h := history{Lag: rapid.SampledFrom([]time.Duration{0, 0, 50 * time.Millisecond, 3 * time.Second, 15 * time.Second}).Draw(t, "lag")}
 	for range rapid.IntRange(1, 4).Draw(t, "objects") {
-		o := object{CreatedAt: second(20, "created")}
-		for range rapid.IntRange(0, 4).Draw(t, "answers") {
-			o.Answers = append(o.Answers, rapid.SampledFrom([]int{200, 204, 307, 404, 503, 0}).Draw(t, "answer"))
-		}
-		if rapid.IntRange(0, 3).Draw(t, "suspend") == 0 {
-			o.SuspendedFor = second(60, "suspended")
-		}
-		h.Objects = append(h.Objects, o)
+		h.Objects = append(h.Objects, drawObject(t))
+	}
+	if slices.ContainsFunc(h.Objects, func(o object) bool { return o.Secret }) && oneIn(t, 2, "secret away") {
+		h.SecretGone, h.SecretAway = drawSeconds(t, 150, "gone"), drawSeconds(t, 60, "away")
 	}
 	for range rapid.IntRange(0, 4).Draw(t, "faults") {
 		h.Faults = append(h.Faults, fault{
-			Kind: rapid.SampledFrom([]string{writesFail, answersLost, restart, crash}).Draw(t, "kind"),
-			At:   second(150, "at"), Last: second(40, "last"),
+			Kind: rapid.SampledFrom(faultKinds).Draw(t, "kind"),
+			At:   drawSeconds(t, 150, "at"), Last: drawSeconds(t, 40, "last"),
 		})
 	}
 	slices.SortFunc(h.Faults, func(a, b fault) int { return int(a.At - b.At) })
 	return h
+}
+
+func drawObject(t *rapid.T) object {
+	o := object{CreatedAt: drawSeconds(t, 20, "created")}
+	for range rapid.IntRange(0, 4).Draw(t, "answers") {
+		o.Answers = append(o.Answers, rapid.SampledFrom([]int{200, 204, 307, 404, 503, 0}).Draw(t, "answer"))
+	}
+	if oneIn(t, 4, "slow") {
+		o.SlowBy = drawSeconds(t, 9, "slow by")
+	}
+	if oneIn(t, 4, "suspend") {
+		o.SuspendedAt, o.SuspendedFor = drawSeconds(t, 60, "suspended"), drawSeconds(t, 60, "suspended for")
+	}
+	if oneIn(t, 6, "deadline") {
+		o.Deadline = drawSeconds(t, 150, "deadline").Truncate(time.Second)
+	}
+	o.Secret, o.Large = oneIn(t, 4, "secret"), oneIn(t, 6, "large")
+	if oneIn(t, 4, "label") {
+		for range rapid.IntRange(1, 3).Draw(t, "labels") {
+			o.LabelledAt = append(o.LabelledAt, drawSeconds(t, 200, "labelled"))
+		}
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "touches") {
+		o.TouchedAt = append(o.TouchedAt, drawSeconds(t, 150, "touched"))
+	}
+	if oneIn(t, 8, "delete") {
+		o.DeletedAt, o.Again = o.CreatedAt+drawSeconds(t, 60, "deleted after"), oneIn(t, 2, "again")
+	}
+	return o
 }
 
 // TestModel runs random histories against the promises. A failure prints the history, made as small as it can be, and
@@ -87,129 +159,168 @@ func TestModel(t *testing.T) {
 func (h history) run(t *testing.T) (broken []string) {
 	receiver := &scripted{histories: h.Objects, seen: map[string]int{}}
 	inVirtualTime(t, receiver.answer, func(s *stack) {
-		s.watchLag = h.Lag
-		s.patch = h.faultyWrites(s)
+		s.watchLag, s.secretReads = h.Lag, h.SecretReads
+		s.options.Limits = lanes.Limits{Total: h.Slots, PerEndpoint: h.Slots, PerNamespace: h.Slots}
+		s.options.MaxUnwritten = h.Unwritten
+		if h.Namespaces {
+			s.namespaces = map[string]cache.Config{"tasks": {}}
+		}
+		s.unanswered = func() bool { return h.during(unanswered, s.elapsed()) }
+		s.maySend = func() bool { return !h.during(leaseGone, s.elapsed()) }
+		j := s.keepJournal()
+		s.patch = func(write func() error) error {
+			j.call(s)
+			return h.faultyWrite(s.elapsed(), write)
+		}
 		s.run()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			h.restarts(s)
-		}()
-		h.create(s)
-		<-done
-		time.Sleep(time.Hour)
+		var working sync.WaitGroup
+		working.Go(func() { h.interrupt(s) })
+		working.Go(func() { h.turnSecrets(s) })
 		for i := range h.Objects {
-			broken = append(broken, h.check(s, i)...)
+			working.Go(func() { h.live(s, i) })
 		}
-		if unwritten, inFlight := s.running.reconciler.ledger.load(); unwritten+inFlight+s.running.reconciler.ledger.size() != 0 {
-			broken = append(broken, "the ledger has not been emptied")
-		}
+		working.Wait()
+		time.Sleep(time.Hour)
+		broken = j.check(h, s)
 	})
 	return broken
 }
 
-func (h history) create(s *stack) {
-	for i, o := range h.Objects {
-		time.AfterFunc(o.CreatedAt-s.elapsed(), func() {
-			b := makeDelivery(fmt.Sprint(i))
-			if o.SuspendedFor > 0 {
-				b.suspended()
-				time.AfterFunc(o.SuspendedFor, func() {
-					s.update(fmt.Sprint(i), func(d *v1alpha1.WebhookDelivery) { d.Spec.Suspend = false })
-				})
-			}
-			s.create(b.obj())
-		})
-	}
+// during reports whether a fault of that kind is in force.
+func (h history) during(kind string, at time.Duration) bool {
+	return slices.ContainsFunc(h.Faults, func(f fault) bool { return f.Kind == kind && at >= f.At && at < f.At+f.Last })
 }
 
-// faultyWrites applies the faults that are in force to each status write.
-func (h history) faultyWrites(s *stack) func(func() error) error {
-	return func(write func() error) error {
-		at := s.elapsed()
-		for _, f := range h.Faults {
-			if at < f.At || at >= f.At+f.Last {
-				continue
-			}
-			switch f.Kind {
-			case writesFail:
-				return errAway
-			case answersLost:
-				if err := write(); err != nil {
-					return err
-				}
-				return errors.New("answer lost")
-			}
-		}
-		return write()
-	}
+// has reports whether the history has a fault of one of the kinds.
+func (h history) has(kinds ...string) bool {
+	return slices.ContainsFunc(h.Faults, func(f fault) bool { return slices.Contains(kinds, f.Kind) })
 }
 
-func (h history) restarts(s *stack) {
+// faultyWrite applies the faults that are in force to a status write.
+func (h history) faultyWrite(at time.Duration, write func() error) error {
+	switch {
+	case h.during(writesFail, at):
+		return errAway
+	case h.during(conflicts, at):
+		return apierrors.NewConflict(deliveries, "a", errors.New("by a webhook"))
+	case h.during(refused, at):
+		return apierrors.NewForbidden(deliveries, "a", errors.New("denied by policy"))
+	case h.during(answersLost, at):
+		return errors.Join(write(), errors.New("answer lost"))
+	}
+	return write()
+}
+
+// interrupt restarts and kills the operator, and cuts its watches.
+func (h history) interrupt(s *stack) {
 	for _, f := range h.Faults {
-		if f.Kind != restart && f.Kind != crash {
-			continue
+		switch f.Kind {
+		case watchesCut:
+			s.wait(f.At)
+			s.cutWatches()
+		case crash, restart:
+			s.wait(f.At)
+			if f.Kind == crash {
+				s.kill()
+			} else {
+				s.stop()
+			}
+			time.Sleep(f.Last)
+			s.run()
 		}
-		time.Sleep(f.At - s.elapsed())
-		if f.Kind == crash {
-			s.kill()
-		} else {
-			s.stop()
-		}
-		time.Sleep(f.Last)
-		s.run()
 	}
 }
 
-// has reports whether the history has a fault of that kind.
-func (h history) has(kind string) bool {
-	return slices.ContainsFunc(h.Faults, func(f fault) bool { return f.Kind == kind })
+func (h history) turnSecrets(s *stack) {
+	there := map[string]string{"webhook-secret": "x"}
+	s.create(makeSecret(there))
+	if h.SecretAway > 0 {
+		s.wait(h.SecretGone)
+		if err := s.client.Delete(context.Background(), makeSecret(there)); err != nil {
+			s.t.Error(err)
+		}
+		s.wait(h.SecretGone + h.SecretAway)
+		s.create(makeSecret(there))
+	}
 }
 
-// check holds object i against the promises.
-func (h history) check(s *stack, i int) (broken []string) {
-	fail := func(format string, args ...any) {
-		broken = append(broken, fmt.Sprintf("object %d: ", i)+fmt.Sprintf(format, args...))
+// live creates object i, and does to it what users do.
+func (h history) live(s *stack, i int) {
+	o, name := h.Objects[i], fmt.Sprint(i)
+	type event struct {
+		at time.Duration
+		do func()
 	}
-	d := s.get(fmt.Sprint(i))
-	var at []time.Duration
-	for _, p := range s.seen() {
-		if p.id == string(d.UID) {
-			at = append(at, p.at)
-		}
+	change := func(how func(*v1alpha1.WebhookDelivery)) func() { return func() { s.change(name, how) } }
+	label := func(key, value string) func() {
+		return change(func(d *v1alpha1.WebhookDelivery) { metav1.SetMetaDataLabel(&d.ObjectMeta, key, value) })
 	}
-	if !d.IsFinished() {
-		fail("lost: %+v", d.Status)
+	suspend := func(on bool) func() {
+		return change(func(d *v1alpha1.WebhookDelivery) { d.Spec.Suspend = on; d.Generation++ })
 	}
-	accepted := h.acceptedBy(i)
-	delivered := accepted > 0 && accepted <= len(at)
-	// A shutdown that cannot write within its time loses outcomes as a crash does. The attempt is then made again, and a
-	// receiver that has accepted it may refuse it now.
-	mayRepeat := h.has(crash) || (h.has(restart) && (h.has(writesFail) || h.has(answersLost)))
-	if delivered != d.IsDelivered() && !(mayRepeat && delivered) {
-		fail("phase %s, but the receiver accepted request %d of %d", d.Status.Phase, accepted, len(at))
+	events := []event{{o.CreatedAt, func() { s.create(h.object(s, i)) }}}
+	if o.SuspendedFor > 0 {
+		events = append(events, event{max(o.SuspendedAt, o.CreatedAt), suspend(true)},
+			event{max(o.SuspendedAt, o.CreatedAt) + o.SuspendedFor, suspend(false)})
 	}
-	if mayRepeat {
-		return broken
+	for _, at := range o.LabelledAt {
+		events = append(events, event{max(at, o.CreatedAt), label(v1alpha1.LabelRedeliver, "true")})
 	}
-	if len(at) != len(d.Status.Attempts) {
-		fail("%d requests, %d attempts recorded", len(at), len(d.Status.Attempts))
+	for n, at := range o.TouchedAt {
+		events = append(events, event{max(at, o.CreatedAt), label("touched", fmt.Sprint(n))})
 	}
-	for n := 1; n < len(at); n++ {
-		gap := DefaultPolicy().Schedule[n-1]
-		if h.Objects[i].answer(n) == 0 {
-			gap += 10 * time.Second // counted from the end of the attempt
-		}
-		if at[n]-at[n-1] < gap {
-			fail("request %d came %s after the one before, want at least %s", n+1, at[n]-at[n-1], gap)
-		}
+	if o.DeletedAt > 0 {
+		events = append(events, event{o.DeletedAt, func() {
+			s.delete(name)
+			if o.Again {
+				d := h.object(s, i)
+				d.UID += "-again"
+				s.create(d)
+			}
+		}})
 	}
-	return broken
+	slices.SortStableFunc(events, func(a, b event) int { return int(a.at - b.at) })
+	for _, e := range events {
+		s.wait(e.at)
+		e.do()
+	}
 }
 
-// acceptedBy is the number of the first request that is answered 2xx; 0 if none is.
-func (h history) acceptedBy(i int) int {
-	return 1 + slices.IndexFunc(h.Objects[i].Answers, func(code int) bool { return code/100 == 2 })
+// object is the i-th as it is created.
+func (h history) object(s *stack, i int) *v1alpha1.WebhookDelivery {
+	o, b := h.Objects[i], makeDelivery(fmt.Sprint(i))
+	if from := max(o.SuspendedAt, o.CreatedAt); s.elapsed() >= from && s.elapsed() < from+o.SuspendedFor {
+		b.suspended()
+	}
+	if o.Deadline > 0 {
+		b.before(s.startedAt().Add(o.Deadline))
+	}
+	if o.Secret {
+		b.secret()
+	}
+	if o.Large {
+		b.d.Spec.Payload, _ = payload.New(map[string]string{"x": strings.Repeat("x", maxCachedPayload)})
+	}
+	return b.obj()
+}
+
+// change lets a user change an object, unless it is gone.
+func (s *stack) change(name string, how func(*v1alpha1.WebhookDelivery)) {
+	for {
+		d := &v1alpha1.WebhookDelivery{}
+		err := s.client.Get(context.Background(), types.NamespacedName{Namespace: "tasks", Name: name}, d)
+		if err == nil {
+			how(d)
+			err = s.client.Update(context.Background(), d)
+		}
+		if err == nil || apierrors.IsNotFound(err) {
+			return
+		}
+		if !apierrors.IsConflict(err) {
+			s.t.Error(err)
+			return
+		}
+	}
 }
 
 // answer is the status code of request n, which counts from 1.
@@ -237,12 +348,15 @@ func (r *scripted) answer(_ int, w http.ResponseWriter, req *http.Request) {
 	if _, err := fmt.Sscanf(id, "uid-%d", &i); err != nil {
 		panic(err)
 	}
-	if code := r.histories[i].answer(n); code != 0 {
-		w.WriteHeader(code)
-		return
+	code, takes := r.histories[i].answer(n), r.histories[i].SlowBy
+	if code == 0 {
+		takes = time.Minute
 	}
 	select {
 	case <-req.Context().Done():
-	case <-time.After(time.Minute):
+	case <-time.After(takes):
+		if code != 0 {
+			w.WriteHeader(code)
+		}
 	}
 }

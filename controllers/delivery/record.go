@@ -104,7 +104,7 @@ func (r *Reconciler) latest(
 	return live, nil
 }
 
-// overtaken lets d wait until the cache shows what others have made of it: until then another write would conflict, too.
+// overtaken lets d wait until the cache shows what others have made of it: until then every write would conflict.
 func (r *Reconciler) overtaken(
 	ctx context.Context, key types.NamespacedName, d *v1alpha1.WebhookDelivery,
 ) (ctrl.Result, error) {
@@ -196,8 +196,8 @@ func (r *Reconciler) written(
 	return true, nil
 }
 
-// lookAgain tells when to look again at a delivery that is not known any more: at once, for the event of its deletion may
-// have come before; or, after an error, as the queue says.
+// lookAgain tells when to look again at a delivery that is not known any more: soon, as the event of its deletion may
+// have come before; or, after an error, when the queue says.
 func lookAgain(err error) (ctrl.Result, error) {
 	if err != nil {
 		return ctrl.Result{}, err

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -21,9 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/watch"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
@@ -74,10 +73,15 @@ type stack struct {
 	// secretReads is how long it takes to read a Secret.
 	secretReads time.Duration
 
-	mu     sync.Mutex
-	posts  []post
-	writes int
-	reads  atomic.Int32
+	mu      sync.Mutex
+	posts   []post
+	writes  int
+	watches []*delayedWatch
+	reads   atomic.Int32
+
+	// lost is how many requests were in flight or unwritten when processes ended.
+	lost  int
+	after []func()
 
 	running *running
 }
@@ -112,6 +116,9 @@ func inVirtualTime(t *testing.T, a answer, test func(*stack)) {
 			s.stop()
 			s.network.Close()
 			s.server.Close()
+			for _, end := range s.after {
+				end()
+			}
 		}()
 		test(s)
 	})
@@ -123,6 +130,15 @@ func (s *stack) elapsed() time.Duration {
 	defer s.mu.Unlock()
 	return time.Since(s.start)
 }
+
+// startedAt is when the time that elapsed tells began.
+func (s *stack) startedAt() time.Time { return time.Now().Add(-s.elapsed()) }
+
+// wait waits until so much time has elapsed.
+func (s *stack) wait(until time.Duration) { time.Sleep(until - s.elapsed()) }
+
+// atEnd calls end when everything has stopped.
+func (s *stack) atEnd(end func()) { s.after = append(s.after, end) }
 
 // record counts a request and returns its number.
 func (s *stack) record(r *http.Request) int {
@@ -136,9 +152,8 @@ func (s *stack) record(r *http.Request) int {
 
 func (s *stack) newClient() client.WithWatch {
 	scheme := runtime.NewScheme()
-	if err := clientgoscheme.AddToScheme(scheme); err != nil {
-		s.t.Fatal(err)
-	}
+	// No more than is needed: the client looks through all kinds at each patch.
+	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Secret{}, &corev1.SecretList{})
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		s.t.Fatal(err)
 	}
@@ -249,7 +264,7 @@ func (s *stack) newCache(objects cache.ByObject, selects func(*v1alpha1.WebhookD
 		ByObject: map[client.Object]cache.ByObject{&v1alpha1.WebhookDelivery{}: objects},
 		NewInformer: func(_ toolscache.ListerWatcher, o runtime.Object, resync time.Duration, ix toolscache.Indexers,
 		) toolscache.SharedIndexInformer {
-			return toolscache.NewSharedIndexInformer(&selected{s, selects}, o, resync, ix)
+			return toolscache.NewSharedIndexInformer(&selected{s: s, selects: selects}, o, resync, ix)
 		},
 	})
 	if err != nil {
@@ -267,7 +282,7 @@ func (s *stack) stop() {
 	flushing, cancel := context.WithTimeout(context.Background(), s.options.ShutdownFlush)
 	defer cancel()
 	if err := s.running.reconciler.Flush(flushing); err != nil {
-		s.t.Log(err)
+		s.lose()
 	}
 	for _, done := range s.running.done {
 		<-done
@@ -279,12 +294,19 @@ func (s *stack) stop() {
 // kill ends the operator as SIGKILL does: what it has in memory is lost, and requests in flight arrive or do not.
 func (s *stack) kill() {
 	s.running.dead.Store(true)
+	s.lose()
 	s.running.cancel()
 	s.running.sender.Close()
 	for _, done := range s.running.done {
 		<-done
 	}
 	s.running = nil
+}
+
+// lose notes what the operator, which ends, has not recorded.
+func (s *stack) lose() {
+	unwritten, inFlight := s.running.reconciler.ledger.load()
+	s.lost += unwritten + inFlight
 }
 
 // through is the client of one life of the operator.
@@ -297,6 +319,13 @@ func (s *stack) through(life *running) client.Client {
 				return killed
 			}
 			return c.SubResource(sub).Patch(ctx, o, p, opts...)
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch,
+			opts ...client.PatchOption) error {
+			if life.dead.Load() {
+				return killed
+			}
+			return c.Patch(ctx, o, p, opts...)
 		},
 	})
 }
@@ -355,6 +384,10 @@ func (s *stack) counts() (posts, writes int) {
 type selected struct {
 	s       *stack
 	selects func(*v1alpha1.WebhookDelivery) bool
+
+	mu sync.Mutex
+	// known is what its client has been told of.
+	known map[types.UID]*v1alpha1.WebhookDelivery
 }
 
 func (*selected) IsWatchListSemanticsUnSupported() bool { return true }
@@ -366,40 +399,78 @@ func (l *selected) List(metav1.ListOptions) (runtime.Object, error) {
 	}
 	some := all.DeepCopy()
 	some.Items = slices.DeleteFunc(some.Items, func(d v1alpha1.WebhookDelivery) bool { return !l.selects(&d) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known = map[types.UID]*v1alpha1.WebhookDelivery{}
+	for i := range some.Items {
+		l.known[some.Items[i].UID] = some.Items[i].DeepCopy()
+	}
 	return some, nil
 }
 
-func (l *selected) Watch(metav1.ListOptions) (watch.Interface, error) {
+// Watch begins with what has happened since the version that is asked for.
+func (l *selected) Watch(options metav1.ListOptions) (watch.Interface, error) {
 	in, err := l.s.client.Watch(context.Background(), &v1alpha1.WebhookDeliveryList{})
 	if err != nil {
 		return nil, err
 	}
-	known := sets.New[types.UID]()
-	objects, err := l.List(metav1.ListOptions{})
-	if err != nil {
+	var all v1alpha1.WebhookDeliveryList
+	if err := l.s.client.List(context.Background(), &all); err != nil {
 		return nil, err
 	}
-	for _, d := range objects.(*v1alpha1.WebhookDeliveryList).Items {
-		known.Insert(d.UID)
+	var missed []watch.Event
+	gone := l.knows()
+	for i := range all.Items {
+		delete(gone, all.Items[i].UID)
+		if isOlder(options.ResourceVersion, all.Items[i].ResourceVersion) {
+			missed = append(missed, watch.Event{Type: watch.Modified, Object: &all.Items[i]})
+		}
 	}
-	return delayed(in, func(e *watch.Event) bool { return l.sees(e, known) }, l.s.watchLag), nil
+	for _, d := range gone {
+		d = d.DeepCopy()
+		d.ResourceVersion = all.ResourceVersion
+		missed = append(missed, watch.Event{Type: watch.Deleted, Object: d})
+	}
+	w := delayed(in, missed, l.sees, l.s.watchLag)
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.s.watches = append(l.s.watches, w)
+	return w, nil
 }
 
-// sees tells whether a watch hands e on that has handed on the known objects, and makes it what the API server would:
-// what is not selected any more is deleted for this watch, and what never was is not told at all.
-func (l *selected) sees(e *watch.Event, known sets.Set[types.UID]) bool {
+func (l *selected) knows() map[types.UID]*v1alpha1.WebhookDelivery {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.known)
+}
+
+// sees tells whether the client is told of e, and makes it what the API server would: what is not selected any more is
+// deleted for this client, and what never was is not told at all.
+func (l *selected) sees(e *watch.Event) bool {
 	d, ok := e.Object.(*v1alpha1.WebhookDelivery)
 	if !ok {
 		return true
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if e.Type != watch.Deleted && l.selects(d) {
-		known.Insert(d.UID)
+		l.known[d.UID] = d.DeepCopy()
 		return true
 	}
 	e.Type = watch.Deleted
-	seen := known.Has(d.UID)
-	known.Delete(d.UID)
+	_, seen := l.known[d.UID]
+	delete(l.known, d.UID)
 	return seen
+}
+
+// cutWatches ends all watches, as an API server does that ends.
+func (s *stack) cutWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.watches {
+		w.Stop()
+	}
+	s.watches = nil
 }
 
 // delayedWatch hands on the events of in, each later by a lag.
@@ -410,7 +481,10 @@ type delayedWatch struct {
 	once sync.Once
 }
 
-func delayed(in watch.Interface, sees func(*watch.Event) bool, lag time.Duration) *delayedWatch {
+// delayed hands on what was missed, and then the events of in, as far as they are to be seen.
+func delayed(
+	in watch.Interface, missed []watch.Event, sees func(*watch.Event) bool, lag time.Duration,
+) *delayedWatch {
 	w := &delayedWatch{in: in, out: make(chan watch.Event), stop: make(chan struct{})}
 	type stamped struct {
 		watch.Event
@@ -419,10 +493,11 @@ func delayed(in watch.Interface, sees func(*watch.Event) bool, lag time.Duration
 	queue := make(chan stamped, 10000)
 	go func() {
 		defer close(queue)
+		for _, e := range missed {
+			queue <- stamped{e, time.Now().Add(lag)}
+		}
 		for e := range in.ResultChan() {
-			if sees(&e) {
-				queue <- stamped{e, time.Now().Add(lag)}
-			}
+			queue <- stamped{e, time.Now().Add(lag)}
 		}
 	}()
 	go func() {
@@ -432,6 +507,9 @@ func delayed(in watch.Interface, sees func(*watch.Event) bool, lag time.Duration
 			case <-time.After(time.Until(e.due)):
 			case <-w.stop:
 				return
+			}
+			if !sees(&e.Event) {
+				continue
 			}
 			select {
 			case w.out <- e.Event:

@@ -74,7 +74,8 @@ type row struct {
 }
 
 // parsePage reads a Table in JSON. It leaves out objects that have no completion time, which nothing is ever due for,
-// those that are being deleted, and those that someone has asked to deliver again. It fails where the columns are missing or hold something else.
+// those that are being deleted, and those that someone has asked to deliver again. It fails where the columns are
+// missing or hold something else.
 func parsePage(body []byte) (page, error) {
 	var t table
 	if err := json.Unmarshal(body, &t); err != nil {

@@ -229,8 +229,8 @@ func (f *field) lose(l loss) {
 	f.losses = append(f.losses, l)
 }
 
-// mayLose is how many requests a process can lose that told atRisk when it was asked at a time, a moment ago: those, and
-// what it can have begun in the meantime. One that did not tell can lose all that its flags let it have.
+// mayLose is how many requests a process can lose that told atRisk when it was asked, a moment ago: those, and what it
+// can have begun in the meantime. One that did not tell can lose all that its flags let it have.
 func (f *field) mayLose(atRisk int, told bool, asked time.Time) int {
 	const most, slack = maxRequests + maxUnwritten, 8
 	if !told {

@@ -62,6 +62,9 @@ func rollingRestart(ctx context.Context, f *field, lasts time.Duration) error {
 	return f.repeat(ctx, lasts, f.pace.killEvery, func() error { return f.restartOldest(ctx) })
 }
 
+// wakeTime is how long a resumed process may take to send what it was about to send when it was stopped.
+const wakeTime = 2 * time.Second
+
 func pauseLeader(ctx context.Context, f *field, lasts time.Duration) error {
 	if err := pause(ctx, lasts/4); err != nil {
 		return err
@@ -82,7 +85,7 @@ func pauseLeader(ctx context.Context, f *field, lasts time.Duration) error {
 		err = signalled
 	}
 	// What was stopped between the check of the lease and the first byte arrives late; it was in flight all the same.
-	f.lose(loss{from: stopped.Add(-writeTime), to: stopped, until: resumed.Add(writeTime), after: resumed,
+	f.lose(loss{from: stopped.Add(-writeTime), to: stopped, until: resumed.Add(wakeTime), after: resumed,
 		most: most, atRisk: atRisk})
 	return err
 }
