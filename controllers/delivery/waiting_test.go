@@ -131,6 +131,29 @@ func TestSecretIsReadOnceForMany(t *testing.T) {
 	})
 }
 
+// TestRefusedSecretIsReadAgain is a receiver that does not accept the secret any more: the first attempt of the next
+// delivery, too, uses the new one.
+func TestRefusedSecretIsReadAgain(t *testing.T) {
+	for _, code := range []int{401, 403} {
+		inVirtualTime(t, always(code), func(s *stack) {
+			s.run()
+			s.create(makeSecret(map[string]string{"webhook-secret": "old"}))
+			s.create(makeDelivery("a").secret().obj())
+			time.Sleep(time.Second)
+			s.setSecret(map[string]string{"webhook-secret": "new"})
+			s.create(makeDelivery("b").secret().obj())
+			time.Sleep(time.Second)
+			var sent []string
+			for _, p := range s.seen() {
+				sent = append(sent, p.secret)
+			}
+			if diff := cmp.Diff([]string{"old", "new"}, sent); diff != "" {
+				t.Errorf("secrets sent, %d (-want +got):\n%s", code, diff)
+			}
+		})
+	}
+}
+
 // TestLargeSecretIsNotKept is a Secret of nearly the size that the API server takes: a thousand of them would be a
 // gigabyte. It serves, and is read for each attempt.
 func TestLargeSecretIsNotKept(t *testing.T) {
