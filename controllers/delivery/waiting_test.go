@@ -131,6 +131,29 @@ func TestSecretIsReadOnceForMany(t *testing.T) {
 	})
 }
 
+// TestChangedSecretIsNoticed makes deliveries around the time that a value which was read serves for first attempts.
+func TestChangedSecretIsNoticed(t *testing.T) {
+	inVirtualTime(t, always(200), func(s *stack) {
+		s.run()
+		s.create(makeSecret(map[string]string{"webhook-secret": "old"}))
+		s.create(makeDelivery("a").secret().obj())
+		time.Sleep(time.Second)
+		s.setSecret(map[string]string{"webhook-secret": "new"})
+		time.Sleep(secretTTL - 2*time.Second)
+		s.create(makeDelivery("b").secret().obj())
+		time.Sleep(2 * time.Second)
+		s.create(makeDelivery("c").secret().obj())
+		time.Sleep(time.Second)
+		var sent []string
+		for _, p := range s.seen() {
+			sent = append(sent, p.secret)
+		}
+		if diff := cmp.Diff([]string{"old", "old", "new"}, sent); diff != "" {
+			t.Errorf("secrets sent (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // TestRefusedSecretIsReadAgain is a receiver that does not accept the secret any more: the first attempt of the next
 // delivery, too, uses the new one.
 func TestRefusedSecretIsReadAgain(t *testing.T) {
