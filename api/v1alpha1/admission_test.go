@@ -141,6 +141,7 @@ func TestURLs(t *testing.T) {
 	const (
 		absolute = "must be an absolute https URL with a host, for example https://receiver.example/webhook"
 		port     = "must have a port between 1 and 65535, or none"
+		host     = "must have a host that is a DNS name, or an IP address in its usual notation"
 		ascii    = "must be plain ASCII: write an international host name in its xn-- form and percent-encode the rest"
 		userinfo = "must not contain '@': put credentials in a Secret and name it in secretRef, " +
 			"and percent-encode an '@' in path or query as %40"
@@ -149,19 +150,24 @@ func TestURLs(t *testing.T) {
 	)
 	longest := "https://receiver.example/" + strings.Repeat("x", 2048-len("https://receiver.example/"))
 	for url, want := range map[string][]string{
-		"https://receiver.example":                   nil,
-		"https://receiver.example/webhook?a=b%40c":   nil,
-		"https://receiver.example/a:0//b:99999?c=:0": nil,
-		"https://receiver.example?c=https://x:0":     nil,
-		"https://receiver.example:1/":                nil,
-		"https://receiver.example:65535":             nil,
-		"https://receiver.example:/":                 nil,
-		"HTTPS://RECEIVER.EXAMPLE/":                  nil,
-		"https://xn--bcher-kva.example/":             nil,
-		"https://192.0.2.1:8443/":                    nil,
-		"https://[2001:db8::1]:8443/":                nil,
-		"http://receiver.example/":                   nil, // policy's business: some meshes encrypt by themselves
-		longest:                                      nil,
+		"https://receiver.example":                    nil,
+		"https://receiver.example/webhook?a=b%40c":    nil,
+		"https://receiver.example/a:0//b:99999?c=:0":  nil,
+		"https://receiver.example?c=https://x:0":      nil,
+		"https://receiver.example:1/":                 nil,
+		"https://receiver.example:65535":              nil,
+		"https://receiver.example:/":                  nil,
+		"HTTPS://RECEIVER.EXAMPLE/":                   nil,
+		"https://xn--bcher-kva.example/":              nil,
+		"https://192.0.2.1:8443/":                     nil,
+		"https://[2001:db8::1]:8443/":                 nil,
+		"https://[::ffff:192.0.2.1]/":                 nil,
+		"https://my_receiver.example./":               nil,
+		"https://1.2.3.4.sslip.io/":                   nil,
+		"https://receiver.3scale/":                    nil,
+		"https://" + strings.Repeat("a.", 126) + "a.": nil,
+		"http://receiver.example/":                    nil, // policy's business: some meshes encrypt by themselves
+		longest:                                       nil,
 
 		"":                               {absolute, empty},
 		"receiver.example/webhook":       {absolute},
@@ -183,6 +189,19 @@ func TestURLs(t *testing.T) {
 		"https://receiver.example:99999/":               {port},
 		"https://receiver.example:12345678901234567890": {port},
 		"https://[2001:db8::1]:0/":                      {port},
+
+		"https://127.1/":                             {host},
+		"https://2130706433/":                        {host},
+		"https://0177.0.0.1/":                        {host},
+		"https://127.0.0.1.":                         {host},
+		"https://0x7f000001/":                        {host},
+		"https://127.0.0.0X1/":                       {host},
+		"https://receiver..example/":                 {host},
+		"https://.":                                  {host},
+		"https://*.example/":                         {host},
+		"https://[fe80::1%25eth0]/":                  {host},
+		"https://" + strings.Repeat("a.", 127) + "a": {host},
+		"https://" + strings.Repeat("a", 64) + "/":   {host},
 
 		"https://user:password@receiver.example/": {userinfo},
 		"https://user@receiver.example/":          {userinfo},
