@@ -301,6 +301,7 @@ func (o *options) bind(f *flag.FlagSet) {
 	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address to serve /healthz and /readyz on")
 	f.StringVar(&o.pprofAddress, "pprof-bind-address", "", "loopback address to serve pprof on (default none)")
 	o.log.BindFlags(f)
+	_ = f.Set("zap-stacktrace-level", "panic") // an error is one line: its stack would show the queue, not the cause
 }
 
 func (o *options) bindDelivery(f *flag.FlagSet) {

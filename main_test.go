@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -173,5 +174,21 @@ func TestSettingsAreLogged(t *testing.T) {
 	}
 	if strings.Contains(line, "hidden") {
 		t.Errorf("the proxy's password shows:\n%s", line)
+	}
+}
+
+// TestAnErrorIsOneLine logs an error as the manager does unless it is told otherwise.
+func TestAnErrorIsOneLine(t *testing.T) {
+	for args, stack := range map[string]bool{"": false, "--zap-stacktrace-level=error": true} {
+		o, err := parse(strings.Fields(args)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		zap.New(zap.UseFlagOptions(&o.log), zap.WriteTo(&out)).Error(errors.New("no such host"), "failed")
+		line := out.String()
+		if !strings.Contains(line, `"error":"no such host"`) || strings.Contains(line, "main_test.go") != stack {
+			t.Errorf("with %q:\n%s", args, line)
+		}
 	}
 }

@@ -35,7 +35,8 @@ type WebhookDelivery struct {
 	// +required
 	Spec WebhookDeliverySpec `json:"spec"`
 
-	// status is the story of the delivery so far. Only the operator writes it.
+	// status is the story of the delivery so far. Only the operator writes it, once for each attempt and for each change
+	// of what it waits for.
 	// +optional
 	// +kubebuilder:default:={"phase":"Pending","observedGeneration":-1}
 	Status WebhookDeliveryStatus `json:"status,omitempty,omitzero"`
@@ -65,7 +66,9 @@ type WebhookDeliverySpec struct {
 	// +optional
 	SecretRef *SecretKeyReference `json:"secretRef,omitempty"`
 
-	// payload is the JSON object to send. It can be read by everyone who may read this object.
+	// payload is the JSON object to send, the same bytes on every attempt. Its task_id, if it has one, is a string that
+	// --field-selector spec.payload.task_id=… finds. It can be read by everyone who may read this object, and is kept
+	// until the object is deleted.
 	// +required
 	Payload payload.Payload `json:"payload"`
 
@@ -78,12 +81,14 @@ type WebhookDeliverySpec struct {
 	// +optional
 	DeliverBefore *metav1.Time `json:"deliverBefore,omitempty"`
 
-	// suspend holds the next attempt back until it is false again. An attempt in flight is not interrupted.
+	// suspend holds the next attempt back until it is false again; one that became due in the meantime is made at once
+	// then. An attempt in flight is not interrupted. To change it:
+	// kubectl patch whd NAME --type=merge -p '{"spec":{"suspend":true}}'
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 
-	// ttlSecondsAfterFinished is how long the object is kept after status.completionTime. 0 deletes it at once.
-	// The operator's flags give the default.
+	// ttlSecondsAfterFinished is how many seconds the object is kept after status.completionTime. 0 deletes it at once.
+	// By default the operator's --ttl-delivered and --ttl-undeliverable decide.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=315360000
@@ -142,7 +147,9 @@ type SecretReference struct {
 //
 // +structType=atomic
 type WebhookDeliveryStatus struct {
-	// conditions are Delivered and Undeliverable.
+	// conditions are Delivered and Undeliverable. Both are there as soon as the operator has written a status, at most
+	// one is True, and that one is final until the delivery is made again. While both are False, their reason says why,
+	// and the message of Delivered says it to people.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -153,51 +160,57 @@ type WebhookDeliveryStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// phase is the state in one word, for --field-selector: Pending, Retrying, Delivered or Undeliverable.
+	// phase is the state in one word, for --field-selector status.phase=…: Pending before the first attempt, Retrying
+	// between attempts, and Delivered or Undeliverable in the end.
 	// +optional
 	// +kubebuilder:validation:Enum=Pending;Retrying;Delivered;Undeliverable
 	Phase Phase `json:"phase,omitempty"`
 
-	// attempts are the requests made in this round, oldest first.
+	// attempts are the requests made since the delivery was created, or last labelled to be made again; oldest first.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Attempts []Attempt `json:"attempts,omitempty"`
 
-	// nextAttemptTime is when the next attempt is due.
+	// nextAttemptTime is the earliest time of the next attempt, which is made a moment later. Absent before the first
+	// attempt and after the last.
 	// +optional
 	NextAttemptTime *metav1.MicroTime `json:"nextAttemptTime,omitempty"`
 
-	// completionTime is when the delivery became Delivered or Undeliverable.
+	// completionTime is when the delivery became Delivered or Undeliverable. To wait for either:
+	// kubectl wait --for=jsonpath='{.status.completionTime}' whd/NAME
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 
-	// waitingSince is since when a Secret has been missing or unusable.
+	// waitingSince is since when a Secret has been missing or unusable. The condition's reason and message say which one;
+	// the operator looks at it again every 30 seconds at the latest, and gives up after --secret-wait-timeout.
 	// +optional
 	WaitingSince *metav1.Time `json:"waitingSince,omitempty"`
 
-	// redeliveries counts how often the delivery was started again after it had finished.
+	// redeliveries counts how often the delivery was made again after it had ended, because it was labelled
+	// webhookdelivery.dev/redeliver=true.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Redeliveries int32 `json:"redeliveries,omitempty"`
 
-	// redeliverAccepted is true from the moment a request for redelivery was accepted until its first attempt.
+	// redeliverAccepted is true from when such a label was taken note of until the attempt that it asked for. The operator
+	// takes the label away in between.
 	// +optional
 	RedeliverAccepted bool `json:"redeliverAccepted,omitempty"`
 }
 
 // Attempt is one request that was made, and what came of it.
 type Attempt struct {
-	// number counts from 1 in each round.
+	// number counts the attempts from 1.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	Number int32 `json:"number"`
 
-	// startTime is when the attempt began.
+	// startTime is when the attempt began, before the name of the host was resolved.
 	// +required
 	StartTime metav1.MicroTime `json:"startTime"`
 
-	// durationMilliseconds is how long the attempt took.
+	// durationMilliseconds is how long the attempt took, up to the response header or the failure.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	DurationMilliseconds int64 `json:"durationMilliseconds"`
@@ -208,12 +221,13 @@ type Attempt struct {
 	// +kubebuilder:validation:Maximum=999
 	StatusCode int32 `json:"statusCode,omitempty"`
 
-	// reason says why the attempt failed; absent when it did not.
+	// reason says why the attempt failed; absent when it did not. One of UnexpectedStatus, RedirectRefused, Timeout,
+	// DNSError, ConnectionFailed, TLSError, InvalidResponse and ProxyError.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Reason Reason `json:"reason,omitempty"`
 
-	// message says the same to a person. It never holds anything from the response but its status.
+	// message says what came of the attempt to people. It never holds anything from the response but its status.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Message string `json:"message,omitempty"`

@@ -6,6 +6,8 @@ package integration
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -73,6 +75,13 @@ func TestOneWritePerDelivery(t *testing.T) {
 	}
 	if events := spent("POST events"); events != 0 {
 		t.Errorf("%v events about deliveries that succeeded", events)
+	}
+	log, err := os.ReadFile(filepath.Join(plane.Dir(), "manager.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(log), "count-"); n != 0 || !strings.Contains(string(log), `"settings"`) {
+		t.Errorf("the log tells %d times of deliveries that succeeded:\n%s", n, log)
 	}
 }
 

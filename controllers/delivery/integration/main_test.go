@@ -113,7 +113,7 @@ func startManager(ctx context.Context) error {
 		Args: []string{
 			"--retry-schedule=1s,2s,3s", "--ca-bundle=" + authority,
 			"--allow-cidrs=127.0.0.0/8", "--allowed-ports=" + to.Port(),
-			"--jobs", "--fetch-bind-address=" + address,
+			"--jobs", "--fetch-bind-address=" + address, "--max-payload=2000000",
 		},
 	})
 	if err != nil {

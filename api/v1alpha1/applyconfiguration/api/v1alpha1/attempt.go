@@ -15,17 +15,18 @@ import (
 //
 // Attempt is one request that was made, and what came of it.
 type AttemptApplyConfiguration struct {
-	// number counts from 1 in each round.
+	// number counts the attempts from 1.
 	Number *int32 `json:"number,omitempty"`
-	// startTime is when the attempt began.
+	// startTime is when the attempt began, before the name of the host was resolved.
 	StartTime *v1.MicroTime `json:"startTime,omitempty"`
-	// durationMilliseconds is how long the attempt took.
+	// durationMilliseconds is how long the attempt took, up to the response header or the failure.
 	DurationMilliseconds *int64 `json:"durationMilliseconds,omitempty"`
 	// statusCode is the HTTP status of the answer; absent when there was none.
 	StatusCode *int32 `json:"statusCode,omitempty"`
-	// reason says why the attempt failed; absent when it did not.
+	// reason says why the attempt failed; absent when it did not. One of UnexpectedStatus, RedirectRefused, Timeout,
+	// DNSError, ConnectionFailed, TLSError, InvalidResponse and ProxyError.
 	Reason *apiv1alpha1.Reason `json:"reason,omitempty"`
-	// message says the same to a person. It never holds anything from the response but its status.
+	// message says what came of the attempt to people. It never holds anything from the response but its status.
 	Message *string `json:"message,omitempty"`
 }
 

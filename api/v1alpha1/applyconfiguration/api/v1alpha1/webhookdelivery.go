@@ -24,7 +24,8 @@ type WebhookDeliveryApplyConfiguration struct {
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is what to deliver, and where.
 	Spec *WebhookDeliverySpecApplyConfiguration `json:"spec,omitempty"`
-	// status is the story of the delivery so far. Only the operator writes it.
+	// status is the story of the delivery so far. Only the operator writes it, once for each attempt and for each change
+	// of what it waits for.
 	Status *WebhookDeliveryStatusApplyConfiguration `json:"status,omitempty"`
 }
 

@@ -22,17 +22,21 @@ type WebhookDeliverySpecApplyConfiguration struct {
 	// secretRef names the value that is sent as the x-webhook-secret header and signs the request (Standard Webhooks).
 	// Without it, neither is sent.
 	SecretRef *SecretKeyReferenceApplyConfiguration `json:"secretRef,omitempty"`
-	// payload is the JSON object to send. It can be read by everyone who may read this object.
+	// payload is the JSON object to send, the same bytes on every attempt. Its task_id, if it has one, is a string that
+	// --field-selector spec.payload.task_id=… finds. It can be read by everyone who may read this object, and is kept
+	// until the object is deleted.
 	Payload *payload.Payload `json:"payload,omitempty"`
 	// tls says how to prove this client to the receiver, and which private authority signed the receiver's certificate.
 	TLS *TLSConfigApplyConfiguration `json:"tls,omitempty"`
 	// deliverBefore is the time after which no attempt is made and the delivery is Undeliverable, reason Expired.
 	// It makes an object that is restored from a backup, or applied again from Git, harmless.
 	DeliverBefore *v1.Time `json:"deliverBefore,omitempty"`
-	// suspend holds the next attempt back until it is false again. An attempt in flight is not interrupted.
+	// suspend holds the next attempt back until it is false again; one that became due in the meantime is made at once
+	// then. An attempt in flight is not interrupted. To change it:
+	// kubectl patch whd NAME --type=merge -p '{"spec":{"suspend":true}}'
 	Suspend *bool `json:"suspend,omitempty"`
-	// ttlSecondsAfterFinished is how long the object is kept after status.completionTime. 0 deletes it at once.
-	// The operator's flags give the default.
+	// ttlSecondsAfterFinished is how many seconds the object is kept after status.completionTime. 0 deletes it at once.
+	// By default the operator's --ttl-delivered and --ttl-undeliverable decide.
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 }
 

@@ -16,23 +16,31 @@ import (
 //
 // WebhookDeliveryStatus is the story of a delivery.
 type WebhookDeliveryStatusApplyConfiguration struct {
-	// conditions are Delivered and Undeliverable.
+	// conditions are Delivered and Undeliverable. Both are there as soon as the operator has written a status, at most
+	// one is True, and that one is final until the delivery is made again. While both are False, their reason says why,
+	// and the message of Delivered says it to people.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the metadata.generation that this status answers; -1 before the operator has written one.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// phase is the state in one word, for --field-selector: Pending, Retrying, Delivered or Undeliverable.
+	// phase is the state in one word, for --field-selector status.phase=…: Pending before the first attempt, Retrying
+	// between attempts, and Delivered or Undeliverable in the end.
 	Phase *apiv1alpha1.Phase `json:"phase,omitempty"`
-	// attempts are the requests made in this round, oldest first.
+	// attempts are the requests made since the delivery was created, or last labelled to be made again; oldest first.
 	Attempts []AttemptApplyConfiguration `json:"attempts,omitempty"`
-	// nextAttemptTime is when the next attempt is due.
+	// nextAttemptTime is the earliest time of the next attempt, which is made a moment later. Absent before the first
+	// attempt and after the last.
 	NextAttemptTime *metav1.MicroTime `json:"nextAttemptTime,omitempty"`
-	// completionTime is when the delivery became Delivered or Undeliverable.
+	// completionTime is when the delivery became Delivered or Undeliverable. To wait for either:
+	// kubectl wait --for=jsonpath='{.status.completionTime}' whd/NAME
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
-	// waitingSince is since when a Secret has been missing or unusable.
+	// waitingSince is since when a Secret has been missing or unusable. The condition's reason and message say which one;
+	// the operator looks at it again every 30 seconds at the latest, and gives up after --secret-wait-timeout.
 	WaitingSince *metav1.Time `json:"waitingSince,omitempty"`
-	// redeliveries counts how often the delivery was started again after it had finished.
+	// redeliveries counts how often the delivery was made again after it had ended, because it was labelled
+	// webhookdelivery.dev/redeliver=true.
 	Redeliveries *int32 `json:"redeliveries,omitempty"`
-	// redeliverAccepted is true from the moment a request for redelivery was accepted until its first attempt.
+	// redeliverAccepted is true from when such a label was taken note of until the attempt that it asked for. The operator
+	// takes the label away in between.
 	RedeliverAccepted *bool `json:"redeliverAccepted,omitempty"`
 }
 
