@@ -95,8 +95,8 @@ deploy: build-installer ## Install everything [IMG=image COMPONENTS="fetch jobs 
 	$(KUBECTL) apply --server-side -f dist/install.yaml
 
 .PHONY: undeploy
-undeploy: build-installer ## Delete everything, the CRD too
-	$(KUBECTL) delete --ignore-not-found -f dist/install.yaml
+undeploy: build-installer ## Delete everything but the CRD and the deliveries
+	$(KUBECTL) delete --ignore-not-found -f dist/install.yaml -l app.kubernetes.io/component!=crd
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG [PLATFORMS=linux/amd64,linux/arm64]

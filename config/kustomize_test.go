@@ -201,6 +201,32 @@ func TestComponentsCombine(t *testing.T) {
 	}
 }
 
+// TestUninstallingKeepsTheCRD deletes, without effect, as docs/operations.md says.
+func TestUninstallingKeepsTheCRD(t *testing.T) {
+	const documented = "kubectl delete -f install.yaml -l app.kubernetes.io/component!=crd"
+	page, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), documented) {
+		t.Errorf("docs/operations.md no longer says %s", documented)
+	}
+	file := filepath.Join(t.TempDir(), "install.yaml")
+	if err := os.WriteFile(file, []byte(kubectl(t, "kustomize default")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := strings.Replace(strings.TrimPrefix(documented, "kubectl "), "install.yaml", file, 1)
+	deleted := strings.Fields(kubectl(t, "%s --dry-run=server --output=name", command))
+	if want := len(built(t, "default")) - 1; len(deleted) != want {
+		t.Errorf("%d objects are deleted, want %d", len(deleted), want)
+	}
+	for _, name := range deleted {
+		if strings.HasPrefix(name, "customresourcedefinition") {
+			t.Errorf("%s is deleted, and with it every delivery", name)
+		}
+	}
+}
+
 // TestManagerPodIsRestricted puts the Deployment's pod into the namespace as installed, whose label makes the API
 // server enforce the pod security standard.
 func TestManagerPodIsRestricted(t *testing.T) {
