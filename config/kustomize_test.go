@@ -230,13 +230,7 @@ func TestUninstallingKeepsTheCRD(t *testing.T) {
 // TestManagerPodIsRestricted puts the Deployment's pod into the namespace as installed, whose label makes the API
 // server enforce the pod security standard.
 func TestManagerPodIsRestricted(t *testing.T) {
-	deployment := &appsv1.Deployment{}
-	key := client.ObjectKey{Namespace: "webhook-delivery-system", Name: "webhook-delivery-operator"}
-	if err := admin.Get(t.Context(), key, deployment); err != nil {
-		t.Fatal(err)
-	}
-	pod := &corev1.Pod{ObjectMeta: deployment.Spec.Template.ObjectMeta, Spec: deployment.Spec.Template.Spec}
-	pod.Namespace, pod.Name = key.Namespace, "manager"
+	pod := operatorPod(t, "manager")
 	if err := admin.Create(t.Context(), pod.DeepCopy(), client.DryRunAll); err != nil {
 		t.Error(err)
 	}
@@ -244,7 +238,7 @@ func TestManagerPodIsRestricted(t *testing.T) {
 	if err := admin.Create(t.Context(), pod, client.DryRunAll); !apierrors.IsForbidden(err) {
 		t.Errorf("a pod that may run as root: %v, want it forbidden", err)
 	}
-	for _, container := range deployment.Spec.Template.Spec.Containers {
+	for _, container := range pod.Spec.Containers {
 		if readOnly := container.SecurityContext.ReadOnlyRootFilesystem; readOnly == nil || !*readOnly {
 			t.Errorf("container %s may write to its root file system", container.Name)
 		}
@@ -254,14 +248,22 @@ func TestManagerPodIsRestricted(t *testing.T) {
 // TestManagerResolvesNamesAsTheyAre looks for the option without which a Service, by its name and its namespace's, would
 // take the place of a public host, so that deliveries to that host end as AddressDenied.
 func TestManagerResolvesNamesAsTheyAre(t *testing.T) {
+	ndots := "1"
+	want := &corev1.PodDNSConfig{Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: &ndots}}}
+	if diff := cmp.Diff(want, operatorPod(t, "resolves").Spec.DNSConfig); diff != "" {
+		t.Errorf("DNS configuration (-want +got):\n%s", diff)
+	}
+}
+
+// operatorPod is a pod as the Deployment makes them.
+func operatorPod(t *testing.T, name string) *corev1.Pod {
+	t.Helper()
 	deployment := &appsv1.Deployment{}
 	key := client.ObjectKey{Namespace: "webhook-delivery-system", Name: "webhook-delivery-operator"}
 	if err := admin.Get(t.Context(), key, deployment); err != nil {
 		t.Fatal(err)
 	}
-	ndots := "1"
-	want := &corev1.PodDNSConfig{Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: &ndots}}}
-	if diff := cmp.Diff(want, deployment.Spec.Template.Spec.DNSConfig); diff != "" {
-		t.Errorf("DNS configuration (-want +got):\n%s", diff)
-	}
+	pod := &corev1.Pod{ObjectMeta: deployment.Spec.Template.ObjectMeta, Spec: deployment.Spec.Template.Spec}
+	pod.Namespace, pod.Name = key.Namespace, name
+	return pod
 }
