@@ -9,6 +9,9 @@ KUBECTL ?= kubectl
 CONTAINER_TOOL ?= docker
 FUZZTIME ?= 60s
 
+# The images of make e2e beside the operator's.
+e2e_archives = dist/e2e-receiver.tar dist/e2e-visitor.tar
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -58,6 +61,12 @@ lint: bin/tools/golangci-lint ## Run golangci-lint (building it takes about 2 mi
 test: controlplane ## Run all tests, with the race detector, on a real API server where it matters
 	go test -race -p=2 -timeout=9m $(ARGS) ./...
 	go -C hack/image test ./...
+
+.PHONY: e2e
+e2e: OVERLAY = hack/e2e/operator
+e2e: image $(e2e_archives) build-installer ## Try everything in the cluster of the current kubeconfig, about 8 min [E2E_LOAD='kind load image-archive']
+	$(foreach archive,dist/image.tar $(e2e_archives),$(if $(E2E_LOAD),$(E2E_LOAD) $(archive) &&)) true
+	go run ./hack/e2e -kubectl $(KUBECTL) $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (60s)
@@ -141,7 +150,7 @@ release-images: bin/image bin/linux-amd64/manager bin/linux-arm64/manager
 help: ## Show this
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@ / {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+		/^[a-z0-9-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # How every manager is built, and what every image says of itself.
 go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
@@ -158,6 +167,14 @@ bin/linux-%/manager: always
 
 bin/image: always
 	@go -C hack/image build -trimpath -buildvcs=false -o ../../bin/image .
+
+dist/e2e-receiver.tar: package = ./hack/receiver/cmd/receiver
+dist/e2e-visitor.tar: package = ./hack/e2e/visitor
+
+dist/e2e-%.tar: bin/image always
+	@mkdir -p dist
+	GOOS=linux CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/linux-$(shell go env GOARCH)/e2e-$* $(package)
+	bin/image $(image_flags) -name webhook-delivery-e2e-$*:dev -tar $@ linux/$(shell go env GOARCH)=bin/linux-$(shell go env GOARCH)/e2e-$*
 
 # What bench and chaos understand.
 harness_flags = $(if $(SCENARIO),-scenario=$(SCENARIO)) $(if $(SECONDS),-seconds=$(SECONDS)) $(if $(N),-n=$(N))
