@@ -146,11 +146,7 @@ func TestEveryKustomizationApplies(t *testing.T) {
 // documentedKustomization is the one that docs/operations.md shows, with this checkout in the place of a release.
 func documentedKustomization(t *testing.T) string {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, text, _ := strings.Cut(string(page), "```yaml\n# kustomization.yaml\n")
+	_, text, _ := strings.Cut(page(t, "operations.md"), "```yaml\n# kustomization.yaml\n")
 	text, _, _ = strings.Cut(text, "```")
 	remote := regexp.MustCompile(`https://github.com/webhookdelivery/operator//config/(\S+)[?]ref=v[0-9.]+`)
 	if len(remote.FindAllString(text, -1)) < 3 {
@@ -204,11 +200,7 @@ func TestComponentsCombine(t *testing.T) {
 // TestUninstallingKeepsTheCRD deletes, without effect, as docs/operations.md says.
 func TestUninstallingKeepsTheCRD(t *testing.T) {
 	const documented = "kubectl delete -f install.yaml -l app.kubernetes.io/component!=crd"
-	page, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(page), documented) {
+	if !strings.Contains(page(t, "operations.md"), documented) {
 		t.Errorf("docs/operations.md no longer says %s", documented)
 	}
 	file := filepath.Join(t.TempDir(), "install.yaml")

@@ -32,14 +32,20 @@ func TestDocumentedRightsAreTheShippedOnes(t *testing.T) {
 	}
 }
 
-// documentedRights are the lines of the table below the heading RBAC, written as describe writes them, and sorted.
-func documentedRights(t *testing.T) []string {
+// page is the text of a page of the documentation.
+func page(t *testing.T, name string) string {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join("..", "docs", "security.md"))
+	text, err := os.ReadFile(filepath.Join("..", "docs", name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(page), "\n## RBAC\n")
+	return string(text)
+}
+
+// documentedRights are the lines of the table below the heading RBAC, written as describe writes them, and sorted.
+func documentedRights(t *testing.T) []string {
+	t.Helper()
+	_, section, _ := strings.Cut(page(t, "security.md"), "\n## RBAC\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	var rights []string
 	for line := range strings.SplitSeq(section, "\n") {

@@ -24,15 +24,7 @@ import (
 // TestCheckCRD asks an API server of its own for what the manager checks at its start, while the CRD is upgraded.
 func TestCheckCRD(t *testing.T) {
 	t.Parallel()
-	bare, err := controlplane.Start(t.Context(), controlplane.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := bare.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	bare := startBare(t)
 	crd := filepath.Join(operator.Root(), "config", "crd", "bases", "webhookdelivery.dev_webhookdeliveries.yaml")
 	for _, step := range []struct {
 		name, crd, want string
@@ -58,6 +50,21 @@ func TestCheckCRD(t *testing.T) {
 			t.Errorf("with %s: %q, want %q", step.name, got, step.want)
 		}
 	}
+}
+
+// startBare starts a control plane for one test, with nothing in it.
+func startBare(t *testing.T) *controlplane.ControlPlane {
+	t.Helper()
+	bare, err := controlplane.Start(t.Context(), controlplane.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := bare.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return bare
 }
 
 // check returns what CheckCRD complains of to a process that starts now.

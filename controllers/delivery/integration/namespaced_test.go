@@ -33,15 +33,7 @@ const stamp = "v9.8.7-stamped"
 // is, with its version.
 func TestNamespacedInstall(t *testing.T) {
 	t.Parallel()
-	bare, err := controlplane.Start(t.Context(), controlplane.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := bare.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	bare := startBare(t)
 	c, err := client.New(bare.Config(), client.Options{Scheme: cluster.Scheme()})
 	if err != nil {
 		t.Fatal(err)
