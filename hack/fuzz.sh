@@ -15,6 +15,6 @@ fi
 for file in $files; do
 	for name in $(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$file"); do
 		echo "== $name in $(dirname "$file")"
-		go test -run='^$' -fuzz="^$name\$" -fuzztime="$time" -fuzzminimizetime=10x "./$(dirname "$file")"
+		go -C "$(dirname "$file")" test -run='^$' -fuzz="^$name\$" -fuzztime="$time" -fuzzminimizetime=10x .
 	done
 done

@@ -71,6 +71,7 @@ leftovers='TODO\(user\)|EDIT THIS FILE|INSERT ADDITIONAL|kubebuilder:scaffold|Fo
 
 check "generated files are up to date" generated
 check "go.mod is tidy" tidy .
+check "hack/admission/go.mod is tidy" tidy hack/admission
 check "hack/tools/go.mod is tidy" tidy hack/tools
 check "hack/controlplane/build/go.mod is tidy" tidy hack/controlplane/build
 check "hack/image/go.mod is tidy" tidy hack/image
