@@ -77,8 +77,10 @@ check "hack/controlplane/build/go.mod is tidy" tidy hack/controlplane/build
 check "hack/image/go.mod is tidy" tidy hack/image
 check "hack/chart/go.mod is tidy" tidy hack/chart
 check "hack/monitoring/go.mod is tidy" tidy hack/monitoring
+check "hack/gitops/go.mod is tidy" tidy hack/gitops
 check "gofmt" formatted
 check "go vet" go vet ./...
+check "go vet of hack/gitops" go -C hack/gitops vet ./...
 check "golangci-lint" bin/tools/golangci-lint run ./...
 check "golangci-lint in hack/image" lint_module hack/image
 check "golangci-lint in hack/chart" lint_module hack/chart
