@@ -265,10 +265,24 @@ func TestNeedles(t *testing.T) {
 func TestLogLevelIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, level := range []string{"8", "10", "127"} {
-		out, err := exec.CommandContext(t.Context(), operator.Binary(), "--zap-log-level="+level,
-			"--kubeconfig=/nowhere", "--metrics-bind-address=0").CombinedOutput()
-		if err == nil || !strings.Contains(string(out), "--zap-log-level must be below 8") {
-			t.Errorf("level %s: %v\n%s", level, err, out)
-		}
+		expectRefused(t, "--zap-log-level="+level, "--zap-log-level must be below 8")
+	}
+}
+
+// TestProfilesStayOnLoopback starts managers that would serve profiles to the network.
+func TestProfilesStayOnLoopback(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{":6060", "0.0.0.0:6060", "[::]:6060", "192.0.2.1:6060", "localhost.example:6060", "6060"} {
+		expectRefused(t, "--pprof-bind-address="+address, "must be a loopback address")
+	}
+}
+
+// expectRefused checks that a manager does not start with the flag, and says why.
+func expectRefused(t *testing.T, arg, want string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), operator.Binary(), arg,
+		"--kubeconfig=/nowhere", "--metrics-bind-address=0").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), want) {
+		t.Errorf("%s: %v\n%s", arg, err, out)
 	}
 }
