@@ -65,10 +65,8 @@ func (j *journal) call(s *stack) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.calls++
-	if life := s.running; life != nil {
-		unwritten, _ := life.reconciler.ledger.load()
-		j.most = max(j.most, unwritten)
-	}
+	unwritten, _ := s.latest.Load().load()
+	j.most = max(j.most, unwritten)
 }
 
 // check holds what happened against the promises.

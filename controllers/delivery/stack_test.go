@@ -79,6 +79,8 @@ type stack struct {
 	watches []*delayedWatch
 	reads   atomic.Int32
 
+	// latest is the ledger of the last life of the operator.
+	latest atomic.Pointer[ledger]
 	// lost is how many requests were in flight or unwritten when processes ended.
 	lost  int
 	after []func()
@@ -230,6 +232,7 @@ func (s *stack) run() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.latest.Store(life.reconciler.ledger)
 	c, err := life.reconciler.newController(logr.Discard(), true)
 	if err != nil {
 		s.t.Fatal(err)
