@@ -10,6 +10,8 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -24,6 +26,7 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
+	"github.com/webhookdelivery/operator/hack/connect"
 	"github.com/webhookdelivery/operator/hack/controlplane"
 	"github.com/webhookdelivery/operator/hack/operator"
 	"github.com/webhookdelivery/operator/hack/receiver"
@@ -86,7 +89,9 @@ func start(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := startProxy(to.Host)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		connect.Serve(w, r, to.Host)
+	}))
 	t.Cleanup(proxy.Close)
 	authority := filepath.Join(plane.Dir(), "receiver-ca.pem")
 	if err := os.WriteFile(authority, inbox.CA(), 0o600); err != nil {

@@ -5,11 +5,11 @@ package security
 
 import (
 	"context"
-	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
+
+	"github.com/webhookdelivery/operator/hack/connect"
 )
 
 // connectProxy is an egress proxy (RFC 9110, section 9.3.6) that connects to one address whatever it is asked for, and
@@ -57,21 +57,5 @@ func (p *connectProxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, responseMarker, http.StatusForbidden)
 		return
 	}
-	there, err := (&net.Dialer{}).DialContext(req.Context(), "tcp", p.to)
-	if err != nil {
-		w.WriteHeader(http.StatusBadGateway)
-		return
-	}
-	defer there.Close()
-	here, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	defer here.Close()
-	_, _ = io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
-	go func() {
-		_, _ = io.Copy(there, here)
-		_ = there.Close()
-	}()
-	_, _ = io.Copy(here, there)
+	connect.Serve(w, req, p.to)
 }
