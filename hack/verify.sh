@@ -37,10 +37,9 @@ generated() {
 	done
 }
 
-# Modules of their own are not part of ./...
-lint_module() { (cd "$1" && ../../bin/tools/golangci-lint run ./...); }
-
 tidy() { go -C "$1" mod tidy -diff; }
+
+lint() { (cd "$1" && "$linter" run ./...); }
 
 formatted() {
 	local files
@@ -67,23 +66,19 @@ absent() {
 	[ $? -eq 1 ]
 }
 
+linter=$PWD/bin/tools/golangci-lint
 leftovers='TODO\(user\)|EDIT THIS FILE|INSERT ADDITIONAL|kubebuilder:scaffold|Foo is an example|@latest'
 
 check "generated files are up to date" generated
-check "go.mod is tidy" tidy .
-check "hack/admission/go.mod is tidy" tidy hack/admission
-check "hack/tools/go.mod is tidy" tidy hack/tools
-check "hack/controlplane/build/go.mod is tidy" tidy hack/controlplane/build
-check "hack/image/go.mod is tidy" tidy hack/image
-check "hack/chart/go.mod is tidy" tidy hack/chart
-check "hack/monitoring/go.mod is tidy" tidy hack/monitoring
-check "hack/gitops/go.mod is tidy" tidy hack/gitops
+for file in $(git ls-files --cached --others --exclude-standard '*go.mod'); do
+	module=$(dirname "$file")
+	check "$file is tidy" tidy "$module"
+	if git ls-files --cached --others --exclude-standard "$module" | grep -q '\.go$'; then # others list tools only
+		check "go vet in $module" go -C "$module" vet ./...
+		check "golangci-lint in $module" lint "$module"
+	fi
+done
 check "gofmt" formatted
-check "go vet" go vet ./...
-check "go vet of hack/gitops" go -C hack/gitops vet ./...
-check "golangci-lint" bin/tools/golangci-lint run ./...
-check "golangci-lint in hack/image" lint_module hack/image
-check "golangci-lint in hack/chart" lint_module hack/chart
 check "helm lints the chart, and it makes what kustomize makes" go -C hack/chart test ./...
 check "kustomize builds every directory of config" kustomizations
 check "alerts, dashboard and runbooks" go -C hack/monitoring test -count=1 -trimpath -tags=remove_all_sd ./...
