@@ -41,7 +41,7 @@ type block struct {
 }
 
 // inert are the languages of which nothing can be run.
-var inert = []string{"http", "json", "mermaid", "text"}
+var inert = []string{"http", "json", "mermaid", "promql", "text"} // hack/monitoring parses promql
 
 var (
 	fence = regexp.MustCompile("^( *)```+ *([^` ]*) *([^` ]*) *$")

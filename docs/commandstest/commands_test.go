@@ -103,12 +103,8 @@ func start(t *testing.T) *cluster {
 
 func startManager(t *testing.T, plane *controlplane.ControlPlane, args ...string) {
 	t.Helper()
-	kubeconfig, err := operator.Install(t.Context(), plane)
+	kubeconfig, err := operator.Install(t.Context(), plane, operator.WithJobs)
 	if err != nil {
-		t.Fatal(err)
-	}
-	role := filepath.Join(operator.Root(), "config", "overlays", "with-jobs", "role.yaml")
-	if err := plane.Apply(t.Context(), role); err != nil {
 		t.Fatal(err)
 	}
 	manager, err := operator.Start(t.Context(), operator.Options{

@@ -37,10 +37,7 @@ func (d *demo) startControlPlane(ctx context.Context) (string, error) {
 }
 
 func (d *demo) install(ctx context.Context) (_ string, err error) {
-	if d.kubeconfig, err = operator.Install(ctx, d.plane); err != nil {
-		return "", err
-	}
-	if err := d.plane.Apply(ctx, filepath.Join(d.root, "config", "overlays", "with-jobs", "role.yaml")); err != nil {
+	if d.kubeconfig, err = operator.Install(ctx, d.plane, operator.WithJobs); err != nil {
 		return "", err
 	}
 	_, err = d.plane.Kubectl(ctx, "create", "namespace", namespace)

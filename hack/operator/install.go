@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -28,10 +29,16 @@ var shipped = []string{"manager/namespace.yaml", "crd", "rbac", "policy", "flowc
 // Root is the directory of the repository.
 func Root() string { return filepath.Join(controlplane.BinDir(), "..", "..") }
 
-// Install applies what config/default ships, but for the Deployment, and returns the path of a kubeconfig with the
-// rights of the operator's service account once the API server has taken note of them.
-func Install(ctx context.Context, plane *controlplane.ControlPlane) (kubeconfig string, err error) {
-	for _, path := range shipped {
+// WithJobs is the overlay with the rights that the flag --jobs needs, for Install.
+const WithJobs = "overlays/with-jobs"
+
+// Install applies what config/default ships, but for the Deployment, and then the named overlays of config as they are.
+// It returns the path of a kubeconfig with the rights of the operator's service account once the API server has taken
+// note of them.
+func Install(
+	ctx context.Context, plane *controlplane.ControlPlane, overlays ...string,
+) (kubeconfig string, err error) {
+	for _, path := range slices.Concat(shipped, overlays) {
 		if err := plane.Apply(ctx, filepath.Join(Root(), "config", path)); err != nil {
 			return "", err
 		}

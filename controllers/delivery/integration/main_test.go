@@ -88,7 +88,7 @@ func run(m *testing.M) (code int, err error) {
 }
 
 func startManager(ctx context.Context) error {
-	kubeconfig, err := operator.Install(ctx, plane)
+	kubeconfig, err := operator.Install(ctx, plane, operator.WithJobs)
 	if err != nil {
 		return err
 	}
@@ -98,9 +98,6 @@ func startManager(ctx context.Context) error {
 	}
 	to, err := url.Parse(inbox.URL())
 	if err != nil {
-		return err
-	}
-	if err := plane.Apply(ctx, filepath.Join(operator.Root(), "config", "overlays", "with-jobs")); err != nil {
 		return err
 	}
 	address, err := operator.FreeAddress(ctx)
