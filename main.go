@@ -202,6 +202,7 @@ func (o *options) manager(leadership *delivery.Leadership) ctrl.Options {
 	if leadership != nil {
 		options.LeaderElection = true
 		options.LeaderElectionResourceLockInterface = leadership
+		options.LeaderElectionID = delivery.LeaseName // with a lock given, only what the metric calls it
 		options.LeaderElectionReleaseOnCancel = true
 		options.LeaseDuration, options.RenewDeadline, options.RetryPeriod = &o.leaseDuration, &o.renewDeadline, &o.retryPeriod
 	}

@@ -18,10 +18,10 @@ import (
 // SendMargin is what must be left of the lease, beyond the request timeout, when a request starts.
 const SendMargin = 2 * time.Second
 
-const (
-	leaseName     = "webhook-delivery-operator"
-	namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
-)
+// LeaseName is the name of the Lease that the replicas compete for.
+const LeaseName = "webhook-delivery-operator"
+
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 // Leadership wraps the resource lock of a leader election and knows how long the lease still holds, so that a process
 // that was stopped and resumed does not send on a lease that another process has taken over: the callback that tells of
@@ -50,7 +50,7 @@ func NewLeadership(config *rest.Config, namespace string, duration, deadline tim
 		return nil, fmt.Errorf("finding the name of this replica: %w", err)
 	}
 	identity := resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())}
-	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, leaseName, identity, config,
+	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, LeaseName, identity, config,
 		deadline)
 	if err != nil {
 		return nil, fmt.Errorf("preparing leader election: %w", err)

@@ -165,8 +165,11 @@ func documented(t *testing.T) vocabulary {
 		known[name] = map[string][]string{}
 		if len(cells) == 3 { // of a library, whose labels are named in the text
 			for _, text := range quoted.FindAllStringSubmatch(cells[2], -1) {
-				label, _, _ := strings.Cut(text[1], "=")
+				label, value, only := strings.Cut(text[1], "=")
 				known[name][label] = nil
+				if only {
+					known[name][label] = []string{strings.Trim(value, `"`)}
+				}
 			}
 			continue
 		}

@@ -171,7 +171,8 @@ func TestRedelivery(t *testing.T) {
 	d := makeDelivery("redelivered", "/ok")
 	create(t, d)
 	waitFor(t, d.Name, finished)
-	kubectl(t, "label", "whd", d.Name, v1alpha1.LabelRedeliver+"=true")
+	kubectl(t, "label", "whd", "--field-selector", "status.phase=Delivered,metadata.name="+d.Name,
+		v1alpha1.LabelRedeliver+"=true")
 	again := waitFor(t, d.Name, func(d *v1alpha1.WebhookDelivery) bool {
 		return d.IsFinished() && d.Status.Redeliveries == 1
 	})

@@ -42,21 +42,25 @@ const anyValue = "any"
 // TestMetricsAreDocumented compares docs/metrics.md with what the manager serves, in both directions.
 func TestMetricsAreDocumented(t *testing.T) {
 	eventually(t, "the manager leads", manager.Leads) // some metrics of the libraries come with the first work
-	served, foreign := scraped(t), map[string]string{}
+	served := scraped(t)
 	ours, others := documented(t)
-	for name, m := range served {
+	for name, m := range others {
+		if m.Type != served[name].Type {
+			t.Errorf("%s is documented as a %s, and served as %q", name, m.Type, served[name].Type)
+		}
+		for label, values := range m.Labels {
+			if got, ok := served[name].Labels[label]; !ok || len(values) > 0 && !slices.Equal(values, got) {
+				t.Errorf("%s: label %s is documented as %q, and served as %q", name, label, values, got)
+			}
+		}
+	}
+	for name := range served {
 		if !strings.HasPrefix(name, "webhookdelivery_") {
 			delete(served, name)
-			if _, ok := others[name]; ok {
-				foreign[name] = m.Type
-			}
 		}
 	}
 	if diff := cmp.Diff(ours, served); diff != "" {
 		t.Errorf("metrics of the operator (-documented +served):\n%s", diff)
-	}
-	if diff := cmp.Diff(others, foreign); diff != "" {
-		t.Errorf("metrics of the libraries (-documented +served):\n%s", diff)
 	}
 }
 
@@ -100,14 +104,14 @@ func sortValues(m metric) {
 var quoted = regexp.MustCompile("`([^`]+)`")
 
 // documented reads the tables of docs/metrics.md: those of five columns are of the operator's own metrics, those of
-// three of the libraries', of which only the type is told.
-func documented(t *testing.T) (ours map[string]metric, others map[string]string) {
+// three of the libraries', of which some labels are named in the text.
+func documented(t *testing.T) (ours, others map[string]metric) {
 	t.Helper()
 	page, err := os.ReadFile(filepath.Join(operator.Root(), "docs", "metrics.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, others = map[string]metric{}, map[string]string{}
+	ours, others = map[string]metric{}, map[string]metric{}
 	for line := range strings.Lines(string(page)) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
 		name := strings.Trim(cells[0], " `")
@@ -132,7 +136,15 @@ func documented(t *testing.T) (ours map[string]metric, others map[string]string)
 			sortValues(m)
 			ours[name] = m
 		case 3:
-			others[name] = strings.TrimSpace(cells[1])
+			m := metric{strings.TrimSpace(cells[1]), map[string][]string{}}
+			for _, label := range quoted.FindAllStringSubmatch(cells[2], -1) {
+				key, value, only := strings.Cut(label[1], "=")
+				m.Labels[key] = nil
+				if only {
+					m.Labels[key] = []string{strings.Trim(value, `"`)}
+				}
+			}
+			others[name] = m
 		default:
 			t.Errorf("a row of %d columns: %s", len(cells), line)
 		}
