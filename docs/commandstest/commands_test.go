@@ -41,7 +41,9 @@ const (
 
 // programs are all that a command may use beside kubectl and what the shell has built in: what every machine has, and
 // nothing that builds, installs or reaches beyond the control plane. A block that needs more has to be marked.
-var programs = []string{"sh", "cat", "base64", "date", "grep", "head", "mkdir", "sed", "sort", "tail"}
+var programs = []string{
+	"sh", "awk", "base64", "cat", "cut", "date", "grep", "head", "mkdir", "sed", "sort", "tail", "tr", "uniq",
+}
 
 // cluster is a control plane with the operator and a receiver that all URLs of the pages lead to.
 type cluster struct {
