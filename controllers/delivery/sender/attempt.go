@@ -43,8 +43,8 @@ func (a *attempt) context(ctx context.Context) context.Context {
 	})
 }
 
-// checkAnswer is called with the first byte of what seems to be the answer at hand, and nothing read after it. Where that
-// was there before the request, the connection is closed: what follows on it would be one answer off.
+// checkAnswer is called with the first byte of what seems to be the answer at hand, and nothing read after it. Where
+// that was there before the request, the connection is closed: what follows on it would be one answer off.
 func (a *attempt) checkAnswer() {
 	if a.answered.Load() {
 		return

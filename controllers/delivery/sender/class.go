@@ -26,7 +26,8 @@ const (
 	ConnectionFailed Class = "ConnectionFailed"
 	// TLSError is a TLS handshake that failed, on either side, a certificate that does not verify among the reasons.
 	TLSError Class = "TLSError"
-	// InvalidResponse is an answer that is not HTTP/1, whose header is larger than is read, or that came before the request.
+	// InvalidResponse is an answer that is not HTTP/1, whose header is larger than is read, or that was there before the
+	// request.
 	InvalidResponse Class = "InvalidResponse"
 	// ProxyError is an egress proxy that could not be reached or that refused to connect.
 	ProxyError Class = "ProxyError"

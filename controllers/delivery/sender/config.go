@@ -50,8 +50,8 @@ type Config struct {
 	// MaxConnsPerEndpoint bounds the open connections to one scheme, host and port; a Send beyond it waits, inside its
 	// deadline. 0 is DefaultMaxConnsPerEndpoint.
 	MaxConnsPerEndpoint int
-	// MaxIdleConns bounds the connections kept for reuse over all endpoints, and again those of requests with TLS material.
-	// 0 is DefaultMaxIdleConns.
+	// MaxIdleConns bounds the connections kept for reuse over all endpoints, and again those of requests with TLS
+	// material. 0 is DefaultMaxIdleConns.
 	MaxIdleConns int
 
 	// OnConnection, if set, is told of each connection that a request is given, and whether an earlier request has left

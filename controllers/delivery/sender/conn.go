@@ -61,8 +61,8 @@ func (c *rawConn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// responseConn is a connection above TLS, if any. It bounds the header that an attempt is waiting for, and tells whether
-// any of it came after the request.
+// responseConn is a connection above TLS, if any. It bounds the header that an attempt is waiting for, and tells
+// whether any of it came after the request.
 type responseConn struct {
 	net.Conn
 	raw     *rawConn

@@ -17,8 +17,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// maxSecret is how long a secret may be, in bytes. Servers take headers of 8 KiB and more; the bound is for the operator's
-// memory, as a Secret may have a megabyte and each request under way has a copy.
+// maxSecret is how long a secret may be, in bytes. Servers take headers of 8 KiB and more; the bound is for the
+// operator's memory, as a Secret may have a megabyte and each request under way has a copy.
 const maxSecret = 4 << 10
 
 // setHeaders adds what tells the receiver which delivery this is and, where there is a secret, who sent it: the secret
