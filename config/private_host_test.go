@@ -80,7 +80,7 @@ func TestPrivateHostsWarn(t *testing.T) {
 		"https://[2001:db8::1]/":            "'2001:db8::1'",
 		"https://[2002:a00:1::]/":           "'2002:a00:1::'",
 		"https://[fd00::1]/":                "'fd00::1'",
-		"https://[fe80::1%25eth0]/":         "'fe80::1%eth0'",
+		"https://[fe80::1]/":                "'fe80::1'",
 		"https://[ff02::1]/":                "'ff02::1'",
 		"https://receiver.example/":         "",
 		"https://svc.receiver.example/":     "",

@@ -6,6 +6,7 @@ package delivery
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -88,7 +89,8 @@ webhookdelivery_unwritten_outcomes 0
 // TestOutcomesThatCannotBeWritten are pending as in flight: their request is not made again.
 func TestOutcomesThatCannotBeWritten(t *testing.T) {
 	inVirtualTime(t, always(200), func(s *stack) {
-		s.patch = broken(never, errAway)
+		var mended atomic.Bool
+		s.patch = broken(mended.Load, errAway)
 		s.run()
 		s.create(makeDelivery("a").obj())
 		time.Sleep(time.Minute)
@@ -110,6 +112,6 @@ webhookdelivery_pending{state="waiting"} 0
 		if err != nil {
 			t.Error(err)
 		}
-		s.patch = nil
+		mended.Store(true)
 	})
 }
