@@ -16,8 +16,8 @@ import (
 )
 
 // CheckCRD returns an error that says what to do when the API server cannot serve what this operator's cache asks for:
-// an informer would repeat the refused request for ever. It asks in one of the namespaces that the operator works in, as
-// it may have rights in no other; none are all of them.
+// an informer would repeat the refused request for ever. It asks in one of the namespaces that the operator works in,
+// as it may have rights in no other; none are all of them.
 func CheckCRD(ctx context.Context, live client.Reader, namespaces []string) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -110,7 +111,7 @@ func runbooks(t *testing.T) (queries []string) {
 type vocabulary map[string]map[string][]string
 
 // targetLabels are on every metric: Prometheus adds them.
-var targetLabels = []string{labels.MetricName, "namespace", "job", "pod"}
+var targetLabels = []string{model.MetricNameLabel, "namespace", "job", "pod"}
 
 // problems says what a selector names that does not exist.
 func (v vocabulary) problems(selector *parser.VectorSelector) (problems []string) {

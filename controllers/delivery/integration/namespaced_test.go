@@ -18,7 +18,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -56,8 +55,11 @@ func TestNamespacedInstall(t *testing.T) {
 		}
 	}
 	until(t, "the delivery of the listed namespace", func() error {
-		if err := c.Get(t.Context(), client.ObjectKeyFromObject(inside), inside); err != nil || !inside.IsDelivered() {
-			return fmt.Errorf("%v: %s%s", err, inside.Status.Phase, operator.Tail(log, 20))
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(inside), inside); err != nil {
+			return err
+		}
+		if !inside.IsDelivered() {
+			return fmt.Errorf("its phase is %q%s", inside.Status.Phase, operator.Tail(log, 20))
 		}
 		return nil
 	})
@@ -75,10 +77,11 @@ func TestNamespacedInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "its deletion by retention", func() error {
-		if err := c.Get(t.Context(), client.ObjectKeyFromObject(inside), inside); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("it is there: %v%s", err, operator.Tail(log, 20))
+		err := c.Get(t.Context(), client.ObjectKeyFromObject(inside), inside)
+		if err == nil {
+			return fmt.Errorf("it is there%s", operator.Tail(log, 20))
 		}
-		return nil
+		return client.IgnoreNotFound(err)
 	})
 	before := outside.DeepCopy()
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(outside), outside); err != nil {
