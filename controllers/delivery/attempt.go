@@ -55,7 +55,8 @@ func (r *Reconciler) attempt(
 		r.lanes.Forget(key)
 		return ctrl.Result{RequeueAfter: heldBackRetry}, nil
 	}
-	release, ok := r.lanes.Acquire(key, placeOf(d))
+	place := placeOf(d)
+	release, ok := r.lanes.Acquire(key, place)
 	if !ok { // parked: a slot that falls free enqueues the key, if its time is not over before
 		return ctrl.Result{RequeueAfter: untilExpiry(d, time.Now(), 0)}, nil
 	}
@@ -77,6 +78,9 @@ func (r *Reconciler) attempt(
 		return ctrl.Result{RequeueAfter: heldBackRetry}, nil
 	}
 	defer r.ledger.end(key)
+	if result.Class.IsAttempt() {
+		r.lanes.Learn(place.Endpoint, result.Class == sender.Timeout)
+	}
 	release()
 	return r.conclude(lasting, key, d, result)
 }

@@ -32,10 +32,10 @@ func checkStructure[K comparable](t failer, l *Lanes[K]) {
 		if lane.head == nil && lane.ring.Len() > 0 || lane.head != nil && lane.ring.Len() > 0 && lane.head.at != &lane.gate {
 			t.Fatalf("endpoint %s: head %v of %d more lines", name, lane.head, lane.ring.Len())
 		}
-		checkGate(t, l, &lane.gate, lines[&lane.gate], l.limits.PerEndpoint)
+		checkGate(t, l, &lane.gate, lines[&lane.gate], l.pace.limit(name), l.limits.PerEndpoint)
 	}
 	for _, namespace := range l.namespaces.entries {
-		checkGate(t, l, namespace, lines[namespace], l.limits.PerNamespace)
+		checkGate(t, l, namespace, lines[namespace], l.limits.PerNamespace, l.limits.PerNamespace)
 	}
 	if used != l.used || used > l.limits.Total || parked != l.parked.Len() || len(l.tickets.entries) < parked {
 		t.Fatalf("%d slots (%d at endpoints), %d parked (%d in lines), %d tickets",
@@ -51,10 +51,11 @@ func checkStructure[K comparable](t failer, l *Lanes[K]) {
 	}
 }
 
-func checkGate[K comparable](t failer, l *Lanes[K], g *gate[K], lines, limit int) {
+func checkGate[K comparable](t failer, l *Lanes[K], g *gate[K], lines, limit, most int) {
 	t.Helper()
-	if g.idle() || g.lines != lines || g.limit != limit || g.used < 0 || g.used > limit {
-		t.Fatalf("gate %q: %d of %d used, %d lines, want %d", g.name, g.used, g.limit, g.lines, lines)
+	if g.idle() || g.lines != lines || g.limit != limit || g.limit < 1 || g.used < 0 || g.used > most {
+		t.Fatalf("gate %q: %d of %d used, want %d of at most %d; %d lines, want %d", g.name, g.used, g.limit, limit, most,
+			g.lines, lines)
 	}
 	if inOpen := g.index >= 0; inOpen != (len(g.waiting) > 0 && !g.full()) || inOpen && l.open[g.index] != g {
 		t.Fatalf("gate %q: %d of %d used, %d waiting, at %d in open", g.name, g.used, g.limit, len(g.waiting), g.index)

@@ -21,6 +21,12 @@
 // room at the same moment. Keys of other places can put that moment off while they keep both at their bounds without
 // a pause; keeping a slot back for such a key would let a blocked endpoint block other endpoints.
 //
+// # Endpoints that hang
+//
+// Endpoints whose requests time out divide half of a namespace's bound among them, and have at least one slot each; one
+// alone is bounded as any other. An endpoint hangs from a time-out on until a request ends in time: see [Lanes.Learn].
+// Slots beyond a bound that has shrunk are not taken away.
+//
 // # Cost
 //
 // An operation costs O(log n), amortized, in the number n of parked places, and never looks at other parked keys.
@@ -80,6 +86,7 @@ type Lanes[K comparable] struct {
 	wake   func(K)
 
 	mu         sync.Mutex
+	pace       pace
 	used       int                  // slots held or reserved
 	tickets    table[K, *ticket[K]] // parked or reserved
 	parked     list.List            // of *ticket[K] without a reservation, longest parked first
@@ -101,7 +108,7 @@ func New[K comparable](limits Limits, wake func(K)) (*Lanes[K], error) {
 	if wake == nil {
 		return nil, errors.New("wake is nil")
 	}
-	return &Lanes[K]{limits: limits, wake: wake}, nil
+	return &Lanes[K]{limits: limits, wake: wake, pace: newPace(limits)}, nil
 }
 
 // Acquire takes a slot for key at place without blocking. It returns ok and the function that gives the slot back,
@@ -164,6 +171,36 @@ func (l *Lanes[K]) IsParked(key K) bool {
 	defer l.mu.Unlock()
 	t, ok := l.tickets.get(key)
 	return ok && !t.reserved()
+}
+
+// Learn tells that a request to the endpoint timed out, or ended in time, however it ended. The bounds follow. Tell it
+// before the request's slot is given back, so that the slot goes to whom it may go to now.
+func (l *Lanes[K]) Learn(endpoint string, timedOut bool) {
+	l.wakeAll(l.learn(endpoint, timedOut))
+}
+
+func (l *Lanes[K]) learn(endpoint string, timedOut bool) []K {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	each := l.pace.each()
+	l.pace.learn(endpoint, timedOut, time.Now())
+	if lane, ok := l.lanes.get(endpoint); ok {
+		l.bound(lane)
+	}
+	if l.pace.each() != each {
+		for _, lane := range l.lanes.entries {
+			l.bound(lane)
+		}
+	}
+	return l.handOut()
+}
+
+// bound gives the lane the bound that it has now.
+func (l *Lanes[K]) bound(lane *lane[K]) {
+	if limit := l.pace.limit(lane.name); limit != lane.limit {
+		lane.limit = limit
+		l.refresh(&lane.gate)
+	}
 }
 
 // Snapshot is the state of Lanes at one moment.

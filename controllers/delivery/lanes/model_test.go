@@ -94,6 +94,11 @@ func (m *model) forget(key string) []string {
 	return nil
 }
 
+func (m *model) learn(endpoint string, timedOut bool) []string {
+	m.books.learn(endpoint, timedOut)
+	return m.handOut()
+}
+
 func (m *model) release(slot string) []string {
 	delete(m.taken, slot)
 	return m.handOut()

@@ -150,6 +150,13 @@ func (tr *trial) release(slot string) {
 	tr.wake(tr.model.release(slot))
 }
 
+func (tr *trial) learn(endpoint string, timedOut bool) {
+	tr.woken = nil
+	tr.lanes.Learn(endpoint, timedOut)
+	tr.books.learn(endpoint, timedOut)
+	tr.wake(tr.model.learn(endpoint, timedOut))
+}
+
 // wake checks the keys that Lanes woke against those the model says, one after the other.
 func (tr *trial) wake(want []string) {
 	if diff := cmp.Diff(want, tr.woken); diff != "" {
@@ -256,6 +263,9 @@ func TestAgainstModel(t *testing.T) {
 				}
 			},
 			"forget": func(t *rapid.T) { tr.forget(drawKey(t)) },
+			"learn": func(t *rapid.T) {
+				tr.learn(drawPlace(t).Endpoint, rapid.Bool().Draw(t, "timed out"))
+			},
 			"release": func(t *rapid.T) {
 				if len(tr.held) > 0 {
 					tr.release(rapid.SampledFrom(sorted(tr.held)).Draw(t, "slot"))

@@ -20,6 +20,8 @@ import (
 //	again k           it is given back once more, which wakes no one
 //	forget k -> m     Forget
 //	move k a@x -> m   Acquire at another place parks k and wakes m
+//	hang x            a request to endpoint x timed out
+//	end x -> m        one did not
 type script struct {
 	t     *testing.T
 	lanes *Lanes[string]
@@ -65,6 +67,8 @@ func (s *script) run(line string) {
 		}
 	case "release", "again":
 		s.held[key]()
+	case "hang", "end":
+		s.lanes.Learn(key, words[0] == "hang")
 	case "forget":
 		s.lanes.Forget(key)
 	default:

@@ -74,15 +74,21 @@ func (l *Lanes[K]) remove(t *ticket[K]) []K {
 }
 
 // free gives a slot back, reserves what has become free for the next tickets, and returns their keys.
-func (l *Lanes[K]) free(lane *lane[K], namespace *gate[K]) (woken []K) {
+func (l *Lanes[K]) free(lane *lane[K], namespace *gate[K]) []K {
 	l.count(lane, namespace, -1)
+	woken := l.handOut()
+	l.vanish(lane, namespace)
+	return woken
+}
+
+// handOut reserves what is free for the next tickets, and returns their keys.
+func (l *Lanes[K]) handOut() (woken []K) {
 	for ln := l.next(); ln != nil; ln = l.next() {
 		t := l.serve(ln)
 		l.parked.Remove(t.inParked)
 		t.inParked = nil
 		woken = append(woken, t.key)
 	}
-	l.vanish(lane, namespace)
 	return woken
 }
 
@@ -99,7 +105,7 @@ func (l *Lanes[K]) count(lane *lane[K], namespace *gate[K], delta int) {
 func (l *Lanes[K]) gates(place Place) (*lane[K], *gate[K]) {
 	endpoint, ok := l.lanes.get(place.Endpoint)
 	if !ok {
-		endpoint = &lane[K]{gate: newGate[K](place.Endpoint, l.limits.PerEndpoint)}
+		endpoint = &lane[K]{gate: newGate[K](place.Endpoint, l.pace.limit(place.Endpoint))}
 		l.lanes.put(place.Endpoint, endpoint)
 	}
 	namespace, ok := l.namespaces.get(place.Namespace)
