@@ -51,7 +51,8 @@ type answer func(n int, w http.ResponseWriter, r *http.Request)
 // controller and sender, and a receiver behind an in-memory network.
 type stack struct {
 	t       *testing.T
-	start   time.Time
+	start   time.Time // reset when the operator runs for the first time
+	begin   sync.Once
 	client  client.WithWatch
 	events  *events.FakeRecorder
 	network *pipenet.Listener
@@ -252,11 +253,11 @@ func (s *stack) run() {
 		s.t.Fatal("the cache does not sync")
 	}
 	time.Sleep(settling)
-	if len(s.seen()) == 0 {
+	s.begin.Do(func() {
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.start = time.Now()
-		s.mu.Unlock()
-	}
+	})
 	s.running = life
 }
 
