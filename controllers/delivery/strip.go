@@ -4,6 +4,10 @@
 package delivery
 
 import (
+	"unique"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/webhookdelivery/operator/api/v1alpha1"
 )
 
@@ -19,7 +23,9 @@ func strip(object any) (any, error) {
 	return object, nil
 }
 
+// lighten leaves of an object what a waiting delivery has to have, with one copy of what many of them say.
 func lighten(d *v1alpha1.WebhookDelivery) {
+	d.TypeMeta = metav1.TypeMeta{}
 	d.ManagedFields = nil
 	d.Annotations = nil
 	d.OwnerReferences = nil
@@ -31,4 +37,19 @@ func lighten(d *v1alpha1.WebhookDelivery) {
 	if len(d.Spec.Payload.Raw) > maxCachedPayload {
 		d.Spec.Payload.Raw = nil
 	}
+	share(&d.Namespace)
+	for i := range d.Status.Conditions {
+		c := &d.Status.Conditions[i]
+		share(&c.Type)
+		share(&c.Status)
+		share(&c.Reason)
+		share(&c.Message)
+	}
+	for i := range d.Status.Attempts {
+		share(&d.Status.Attempts[i].Reason)
+		share(&d.Status.Attempts[i].Message)
+	}
 }
+
+// share lets all objects that say the same have one copy of it.
+func share[S ~string](s *S) { *s = unique.Make(*s).Value() }
