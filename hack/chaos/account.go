@@ -126,7 +126,8 @@ func (v *verdict) repeats(d *v1alpha1.WebhookDelivery, seen []receiver.Record, l
 			v.AllowedDuplicates++
 		} else {
 			v.unexplained = append(v.unexplained,
-				fmt.Sprintf("%s of %s at %s", r.Path, d.Name, r.Arrived.Format(time.StampMicro)))
+				fmt.Sprintf("%s of %s at %s, beside %s", r.Path, d.Name, r.Arrived.Format(time.StampMicro),
+					times(d.Status.Attempts)))
 		}
 	}
 	for _, a := range attempts {
@@ -134,6 +135,16 @@ func (v *verdict) repeats(d *v1alpha1.WebhookDelivery, seen []receiver.Record, l
 			v.Invented++
 		}
 	}
+}
+
+// times tells when attempts were made, and how they ended.
+func times(attempts []v1alpha1.Attempt) string {
+	var all []string
+	for _, a := range attempts {
+		all = append(all, fmt.Sprintf("%s for %d ms: %d %s", a.StartTime.Format(time.StampMicro), a.DurationMilliseconds,
+			a.StatusCode, a.Reason))
+	}
+	return "[" + strings.Join(all, ", ") + "]"
 }
 
 // strangers counts the requests with a webhook-id that is no delivery's.
