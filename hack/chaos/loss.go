@@ -16,6 +16,10 @@ import (
 // it takes seconds.
 const writeTime = 10 * time.Second
 
+// arrivalTime is how much later a busy receiver may take up what was sent. Nothing else comes so soon after a loss: the
+// next leader waits for the lease.
+const arrivalTime = time.Second
+
 // loss is a process's losing what it knew of the requests that it had in flight, or had not recorded yet.
 type loss struct {
 	// from and to: a request may have been lost that began before to and was answered, or given up, after from.
@@ -29,7 +33,7 @@ type loss struct {
 }
 
 func (l loss) covers(r receiver.Record) bool {
-	if !r.Arrived.After(l.to) && (r.Open || !r.Arrived.Add(r.Took).Before(l.from)) {
+	if !r.Arrived.After(l.to.Add(arrivalTime)) && (r.Open || !r.Arrived.Add(r.Took).Before(l.from)) {
 		return true
 	}
 	return !l.until.IsZero() && !r.Arrived.Before(l.after) && !r.Arrived.After(l.until)
