@@ -95,8 +95,10 @@ func TestRepeats(t *testing.T) {
 		"the resumed one recorded its own":   {[]float64{9.9}, []float64{9.9, 15}, []loss{resumed}, verdict{Duplicates: 1, AllowedDuplicates: 1}},
 		"sent while another held the lease":  {[]float64{12}, []float64{12, 19.5}, []loss{resumed}, verdict{Duplicates: 1}},
 		"a kill is no licence for others":    {[]float64{0, 12}, []float64{0, 12, 30}, []loss{killed(9)}, verdict{Duplicates: 1}},
-		"an attempt's end allows some slack": {[]float64{5}, []float64{5.104}, nil, verdict{}},
-		"but not more":                       {[]float64{5}, []float64{5.106}, nil, verdict{Duplicates: 1}},
+		"an attempt's end allows some slack": {[]float64{5}, []float64{5.199}, nil, verdict{}},
+		"and so does its start":              {[]float64{5}, []float64{4.901}, nil, verdict{}},
+		"but not more":                       {[]float64{5}, []float64{5.201}, nil, verdict{Duplicates: 1}},
+		"nor for a second request":           {[]float64{5}, []float64{5.01, 5.199}, nil, verdict{Duplicates: 1}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
