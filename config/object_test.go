@@ -28,11 +28,14 @@ var stories = map[string]string{
 	"delivered": `{"phase":"Delivered","completionTime":"2031-01-01T00:00:11Z",
 		"attempts":[{"number":1,"startTime":"2031-01-01T00:00:00.000000Z","durationMilliseconds":5,"statusCode":503},
 		{"number":2,"startTime":"2031-01-01T00:00:10.000000Z","durationMilliseconds":5,"statusCode":200}],
-		"conditions":[{"type":"Delivered","status":"True","reason":"Succeeded","message":"",
+		"conditions":[{"type":"Undeliverable","status":"False","reason":"Succeeded","message":"",
 		"lastTransitionTime":"2031-01-01T00:00:00Z"}]}`,
 	"undeliverable": `{"phase":"Undeliverable",
 		"attempts":[{"number":4,"startTime":"2031-01-01T00:00:00.000000Z","durationMilliseconds":5}],
 		"conditions":[{"type":"Undeliverable","status":"True","reason":"RetriesExhausted","message":"",
+		"lastTransitionTime":"2031-01-01T00:00:00Z"}]}`,
+	"waiting": `{"waitingSince":"2031-01-01T00:00:00.000000Z",
+		"conditions":[{"type":"Undeliverable","status":"False","reason":"SecretNotFound","message":"",
 		"lastTransitionTime":"2031-01-01T00:00:00Z"}]}`,
 }
 
@@ -67,8 +70,8 @@ func writeStatus(t *testing.T, object client.Object, status string) {
 func TestFieldSelectors(t *testing.T) {
 	tell(t, "selectors")
 	for selector, want := range map[string]string{
-		"status.phase=Pending":                                "pending",
-		"status.phase!=Delivered,status.phase!=Undeliverable": "pending retrying",
+		"status.phase=Pending":                                "pending waiting",
+		"status.phase!=Delivered,status.phase!=Undeliverable": "pending retrying waiting",
 		"status.phase=Retrying":                               "retrying",
 		"status.phase=Undeliverable":                          "undeliverable",
 		"spec.payload.task_id=task of delivered":              "delivered",
@@ -91,17 +94,19 @@ func TestColumns(t *testing.T) {
 	tell(t, "columns")
 	age, columns := regexp.MustCompile(` \d+s\b`), regexp.MustCompile(` {2,}`)
 	for flags, want := range map[string]string{
-		"": `NAME | PHASE | ATTEMPTS | CODE | NEXT ATTEMPT | AGE
-delivered | Delivered | 2 | 200 | AGE
+		"": `NAME | PHASE | REASON | ATTEMPTS | CODE | NEXT ATTEMPT | AGE
+delivered | Delivered | Succeeded | 2 | 200 | AGE
 pending | Pending | AGE
-retrying | Retrying | 1 | 503 | 2031-01-01T00:00:10.500000Z | AGE
-undeliverable | Undeliverable | 4 | AGE
+retrying | Retrying | Retrying | 1 | 503 | 2031-01-01T00:00:10.500000Z | AGE
+undeliverable | Undeliverable | RetriesExhausted | 4 | AGE
+waiting | Pending | SecretNotFound | AGE
 `,
-		" -o wide": `NAME | PHASE | ATTEMPTS | CODE | NEXT ATTEMPT | AGE | URL | REASON | COMPLETED | TTL
-delivered | Delivered | 2 | 200 | AGE | https://receiver.example/webhook | 2031-01-01T00:00:11Z | 60
+		" -o wide": `NAME | PHASE | REASON | ATTEMPTS | CODE | NEXT ATTEMPT | AGE | URL | COMPLETED | TTL
+delivered | Delivered | Succeeded | 2 | 200 | AGE | https://receiver.example/webhook | 2031-01-01T00:00:11Z | 60
 pending | Pending | AGE | https://receiver.example/webhook
-retrying | Retrying | 1 | 503 | 2031-01-01T00:00:10.500000Z | AGE | https://receiver.example/webhook | Retrying
-undeliverable | Undeliverable | 4 | AGE | https://receiver.example/webhook | RetriesExhausted
+retrying | Retrying | Retrying | 1 | 503 | 2031-01-01T00:00:10.500000Z | AGE | https://receiver.example/webhook
+undeliverable | Undeliverable | RetriesExhausted | 4 | AGE | https://receiver.example/webhook
+waiting | Pending | SecretNotFound | AGE | https://receiver.example/webhook
 `,
 	} {
 		got := age.ReplaceAllString(kubectl(t, "get whd -n columns%s", flags), " AGE")

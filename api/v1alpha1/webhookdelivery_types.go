@@ -18,12 +18,12 @@ import (
 // +kubebuilder:selectablefield:JSONPath=`.status.phase`
 // +kubebuilder:selectablefield:JSONPath=`.spec.payload.task_id`
 // +kubebuilder:printcolumn:name=Phase,type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Undeliverable")].reason`
 // +kubebuilder:printcolumn:name=Attempts,type=integer,JSONPath=`.status.attempts[-1:].number`
 // +kubebuilder:printcolumn:name=Code,type=integer,JSONPath=`.status.attempts[-1:].statusCode`
 // +kubebuilder:printcolumn:name=Next Attempt,type=string,JSONPath=`.status.nextAttemptTime`
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name=URL,type=string,priority=1,JSONPath=`.spec.url`
-// +kubebuilder:printcolumn:name=Reason,type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Undeliverable")].reason`
 // +kubebuilder:printcolumn:name=Completed,type=string,priority=1,JSONPath=`.status.completionTime`
 // +kubebuilder:printcolumn:name=TTL,type=integer,priority=1,JSONPath=`.spec.ttlSecondsAfterFinished`
 type WebhookDelivery struct {
