@@ -155,10 +155,10 @@ func (v *verdict) strangers(seen map[string][]receiver.Record) {
 	}
 }
 
-// clockSlack is how far an arrival may lie outside the recorded time of its attempt. Go reads the wall clock, and then the
-// monotonic one; a process that is preempted between the two, for 5 ms and more on a busy machine, records an attempt that
-// ended too early by that. Each attempt accounts for one request, and attempts are seconds apart, so that no repeated
-// request passes for the first.
+// clockSlack is how far an arrival may lie outside the recorded time of its attempt. Go reads the wall clock, and then
+// the monotonic one; a process that is preempted between the two, for 5 ms and more on a busy machine, records an
+// attempt that ended too early by that. Each attempt accounts for one request, and attempts are seconds apart, so that
+// no repeated request passes for the first.
 const clockSlack = 100 * time.Millisecond
 
 func (v *verdict) punctuality(d *v1alpha1.WebhookDelivery, schedule []time.Duration) {
