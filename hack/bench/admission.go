@@ -55,7 +55,7 @@ func admission(ctx context.Context, s settings) (f figures, err error) {
 			for turn := range flavours {
 				i := (round + turn) % len(flavours)
 				group := flavours[i].group
-				created, written, err := c.bareRuns(ctx, s.count(500), group, inGroup(t, group))
+				created, written, err := c.bareRuns(ctx, s.count(1000), group, inGroup(t, group))
 				if err != nil {
 					return err
 				}
