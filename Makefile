@@ -21,6 +21,10 @@ e2e_archives = dist/e2e-receiver.tar dist/e2e-visitor.tar
 demo: build controlplane ## Watch deliveries on a real API server: succeed, retry, end and come again (about 2.5 min)
 	go run ./hack/demo
 
+.PHONY: playground
+playground: build controlplane $(if $(PROMETHEUS),bin/tools/prometheus) ## The same, to try by hand until Ctrl-C [PROMETHEUS=1 for the alerts, too]
+	go run ./hack/demo -stay $(if $(PROMETHEUS),-prometheus)
+
 .PHONY: bench
 bench: build controlplane ## Measure throughput, latency and memory [SCENARIO=name SECONDS=n N=objects]
 	go run ./hack/bench $(harness_flags) $(ARGS)
@@ -30,7 +34,7 @@ chaos: build controlplane ## Kill and partition what runs, then look for lost an
 	go run ./hack/chaos $(harness_flags) $(ARGS)
 
 .PHONY: controlplane
-controlplane: ## Get etcd, kube-apiserver and kubectl into bin/k8s (download, or a build of about 5 min, once)
+controlplane: ## Get etcd, kube-apiserver and kubectl into bin/k8s (download, or a build of 5 to 15 min, once)
 	@go run ./hack/controlplane/install
 
 ##@ Develop

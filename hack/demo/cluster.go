@@ -55,6 +55,9 @@ func (d *demo) applySamples(ctx context.Context) (string, error) {
 	}
 	d.evidence.applied = time.Now()
 	_, err := d.plane.Kubectl(ctx, "apply", "--server-side", "--namespace", namespace, "--filename", dir)
+	if d.stays {
+		return "all but " + lateSecret, err
+	}
 	return fmt.Sprintf("%s follows in %s", lateSecret, lateSecretAfter), err
 }
 

@@ -6,12 +6,15 @@
 // again. It takes about two and a half minutes, exits 0 if everything was as promised, and leaves nothing running
 // however it ends.
 //
+// With -stay it leaves the operator, the receiver and their API server running, to be tried by hand.
+//
 // It needs bin/manager and the control plane's binaries, which `make build controlplane` makes.
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -31,13 +34,20 @@ import (
 const timeLimit = 4*time.Minute + 30*time.Second
 
 func main() {
+	var d demo
+	flag.BoolVar(&d.stays, "stay", false, "leave everything running until Ctrl-C")
+	flag.BoolVar(&d.watched, "prometheus", false, "run bin/tools/prometheus, too, with the alerts that config ships")
+	flag.Parse()
 	// Without SIGPIPE here, a reader that leaves would end this process before it has stopped the others.
 	ctx, release := signal.NotifyContext(context.Background(),
 		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer release()
-	ctx, cancel := context.WithTimeoutCause(ctx, timeLimit, fmt.Errorf("it did not finish within %s", timeLimit))
-	defer cancel()
-	if err := run(ctx, newScreen(os.Stdout)); err != nil {
+	if !d.stays {
+		limited, cancel := context.WithTimeoutCause(ctx, timeLimit, fmt.Errorf("it did not finish within %s", timeLimit))
+		defer cancel()
+		ctx = limited
+	}
+	if err := d.run(ctx, newScreen(os.Stdout)); err != nil {
 		fmt.Fprintf(os.Stderr, "\nThe demo failed: %v\n", err)
 		os.Exit(1)
 	}
@@ -60,6 +70,9 @@ func endWithParent(ctx context.Context, parent int, end context.CancelCauseFunc)
 
 // demo is what is running, and what is to be remembered of it.
 type demo struct {
+	stays   bool // until it is interrupted
+	watched bool // by Prometheus
+
 	screen  *screen
 	started time.Time
 	root    string // of the repository
@@ -74,6 +87,7 @@ type demo struct {
 	manager    *operator.Process
 	kubeconfig string // of the operator
 	fetch      endpoint
+	prometheus string // its address, if it runs
 
 	evidence evidence // as far as there is any
 }
@@ -86,14 +100,18 @@ type step struct {
 
 // beginning is what there is to do before there is something to watch.
 func (d *demo) beginning() []step {
-	return []step{
+	steps := []step{
 		{"Starting etcd and kube-apiserver", d.startControlPlane},
 		{"Installing CRD, RBAC, policies, flow control", d.install},
 		{"Starting the receiver", d.startReceiver},
 		{"Starting the manager with the shipped RBAC only", d.startManager},
-		{"Applying config/samples", d.applySamples},
-		{"Ending the Job in its controller's place", d.endJob},
 	}
+	if d.watched {
+		steps = append(steps, step{"Starting Prometheus", d.startPrometheus})
+	}
+	return append(steps,
+		step{"Applying config/samples", d.applySamples},
+		step{"Ending the Job in its controller's place", d.endJob})
 }
 
 // sequel is what there is to do about the delivery that has been given up.
@@ -105,10 +123,10 @@ func (d *demo) sequel() []step {
 }
 
 // run plays the demo, stops whatever was started, and returns what went wrong.
-func run(ctx context.Context, s *screen) error {
+func (d *demo) run(ctx context.Context, s *screen) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	d := &demo{screen: s, started: time.Now(), root: filepath.Dir(filepath.Dir(controlplane.BinDir())), fail: fail}
+	d.screen, d.started, d.root, d.fail = s, time.Now(), filepath.Dir(filepath.Dir(controlplane.BinDir())), fail
 	go endWithParent(ctx, os.Getppid(), fail)
 	err := d.play(ctx)
 	if ctx.Err() != nil {
@@ -117,6 +135,9 @@ func run(ctx context.Context, s *screen) error {
 		s.say("\nStopping everything.")
 	}
 	err = errors.Join(err, d.stop())
+	if d.stays && errors.Is(err, context.Canceled) {
+		err = nil // that is how it is meant to end
+	}
 	log := operator.Tail(d.managerLog(), 40)
 	if err == nil || errors.Is(err, context.Canceled) || log == "" {
 		return errors.Join(err, os.RemoveAll(d.scratch))
@@ -128,9 +149,14 @@ func (d *demo) play(ctx context.Context) error {
 	if err := d.prepare(); err != nil {
 		return err
 	}
-	d.screen.say("Six deliveries on a real API server, in about 2 min 30 s. Ctrl-C ends it.\n")
+	if !d.stays {
+		d.screen.say("Six deliveries on a real API server, in about 2 min 30 s. Ctrl-C ends it.\n")
+	}
 	if err := d.take(ctx, d.beginning()); err != nil {
 		return err
+	}
+	if d.stays {
+		return d.stay(ctx)
 	}
 	ended, err := d.watch(ctx, haveEnded)
 	if err != nil {

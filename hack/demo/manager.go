@@ -56,5 +56,5 @@ func (d *demo) startManager(ctx context.Context) (string, error) {
 		return "", err
 	}
 	d.cleanup = append(d.cleanup, d.manager.Stop)
-	return ", log: " + d.managerLog(), d.manager.WaitReady(ctx)
+	return "log: " + d.managerLog(), d.manager.WaitReady(ctx)
 }

@@ -17,23 +17,23 @@ import (
 // stopTimeout is longer than the manager's own graceful shutdown.
 const stopTimeout = 50 * time.Second
 
-// child is a process whose output goes to a file, in a process group of its own so that Ctrl-C reaches only who started
+// Child is a process whose output goes to a file, in a process group of its own so that Ctrl-C reaches only who started
 // it.
-type child struct {
+type Child struct {
 	cmd   *exec.Cmd
 	told  atomic.Bool   // to end
 	ended chan struct{} // closed once it has
 	err   error         // how it ended; to be read after that
 }
 
-// startChild starts a program. died, if not nil, is called if it ends without having been told to.
-func startChild(logPath string, died func(error), path string, args ...string) (*child, error) {
+// StartChild starts a program. died, if not nil, is called if it ends without having been told to.
+func StartChild(logPath string, died func(error), path string, args ...string) (*Child, error) {
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the log of %s: %w", path, err)
 	}
 	defer func() { _ = log.Close() }()                                        // the child has a copy
-	c := &child{cmd: exec.Command(path, args...), ended: make(chan struct{})} //nolint:noctx // stop and kill end it
+	c := &Child{cmd: exec.Command(path, args...), ended: make(chan struct{})} //nolint:noctx // stop and kill end it
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.cmd.Start(); err != nil {
@@ -50,7 +50,7 @@ func startChild(logPath string, died func(error), path string, args ...string) (
 }
 
 // signal sends a signal; it is no error if the process has ended.
-func (c *child) signal(s syscall.Signal) error {
+func (c *Child) signal(s syscall.Signal) error {
 	if err := c.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signalling %s: %w", c.cmd.Path, err)
 	}
@@ -58,16 +58,16 @@ func (c *child) signal(s syscall.Signal) error {
 }
 
 // kill kills the process and returns when it has ended.
-func (c *child) kill() error {
+func (c *Child) kill() error {
 	c.told.Store(true)
 	err := c.signal(syscall.SIGKILL)
 	<-c.ended
 	return err
 }
 
-// stop asks the process to end as Kubernetes does, kills it if it does not, and returns an error unless it ended with
+// Stop asks the process to end as Kubernetes does, kills it if it does not, and returns an error unless it ended with
 // exit code 0. Of a process that has ended before it says nothing.
-func (c *child) stop() error {
+func (c *Child) Stop() error {
 	select {
 	case <-c.ended:
 		return nil

@@ -30,7 +30,7 @@ func TestProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			log := filepath.Join(t.TempDir(), "log")
 			died := make(chan error, 1)
-			p, err := startChild(log, func(err error) { died <- err }, "/bin/sh", "-c", tc.script)
+			p, err := StartChild(log, func(err error) { died <- err }, "/bin/sh", "-c", tc.script)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,7 +41,7 @@ func TestProcess(t *testing.T) {
 			} else {
 				waitForText(t, log)
 			}
-			err = p.stop()
+			err = p.Stop()
 			if (err == nil) != (tc.stop == "") || (err != nil && !strings.Contains(err.Error(), tc.stop)) {
 				t.Errorf("stop: %v, want %q", err, tc.stop)
 			}
@@ -50,7 +50,7 @@ func TestProcess(t *testing.T) {
 				t.Errorf("a process that was stopped was said to have died: %v", err)
 			default:
 			}
-			if err := p.stop(); err != nil {
+			if err := p.Stop(); err != nil {
 				t.Errorf("stopped again: %v", err)
 			}
 		})

@@ -41,7 +41,7 @@ type Options struct {
 
 // Process is a running manager.
 type Process struct {
-	child   *child
+	child   *Child
 	log     string
 	probes  string
 	metrics string
@@ -71,7 +71,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	if p.metrics, err = FreeAddress(ctx); err != nil {
 		return nil, err
 	}
-	p.child, err = startChild(o.LogFile, o.Died, cmp.Or(o.Binary, Binary()), append([]string{
+	p.child, err = StartChild(o.LogFile, o.Died, cmp.Or(o.Binary, Binary()), append([]string{
 		"--kubeconfig=" + o.Kubeconfig, "--leader-elect", "--leader-election-namespace=" + Namespace,
 		"--health-probe-bind-address=" + p.probes, "--metrics-bind-address=" + p.metrics, "--metrics-secure=false",
 	}, o.Args...)...)
@@ -123,7 +123,7 @@ func (p *Process) Kill() error { return p.child.kill() }
 
 // Stop asks the manager to end as Kubernetes does, kills it if it does not, and returns an error unless it ended well.
 func (p *Process) Stop() error {
-	if err := p.child.stop(); err != nil {
+	if err := p.child.Stop(); err != nil {
 		return fmt.Errorf("%w%s", err, Tail(p.log, 20))
 	}
 	return nil

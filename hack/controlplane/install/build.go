@@ -29,7 +29,7 @@ func build(ctx context.Context, buildDir string, v versions, scratch string) (di
 		etcdModule, kubernetesModule+"/cmd/kube-apiserver", kubernetesModule+"/cmd/kubectl")
 	cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
 
-	say("building from Go modules: about 5 minutes on 2 cores, less where they were built before")
+	say("building from Go modules: 5 to 15 minutes on 2 cores, less where they were built before")
 	if err := runWithProgress(cmd); err != nil {
 		return "", "", fmt.Errorf("building the control plane: %w", err)
 	}
