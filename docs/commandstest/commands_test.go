@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -242,6 +243,9 @@ func (c *cluster) judge(t *testing.T, dir string, b block) {
 		}
 		fields, _ := content.(map[string]any)
 		o := unstructured.Unstructured{Object: fields}
+		if fields["resources"] != nil && o.GetKind() == "" {
+			c.build(t, dir, b.line, string(document))
+		}
 		if o.GetAPIVersion() == "" || o.GetKind() == "" {
 			continue
 		}
@@ -258,4 +262,21 @@ func (c *cluster) judge(t *testing.T, dir string, b block) {
 		}
 		c.mustIn(t, dir, b.line, "kubectl "+verb+" --dry-run=server --validate=strict -f "+path)
 	}
+}
+
+var release = regexp.MustCompile(`https://github.com/webhookdelivery/operator//(\S+?)\?ref=\S+`)
+
+// build applies a kustomization, without effect, with this checkout in place of the release that it names.
+func (c *cluster) build(t *testing.T, dir string, line int, kustomization string) {
+	t.Helper()
+	at := t.TempDir()
+	checkout, err := filepath.Rel(at, operator.Root())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := release.ReplaceAllString(kustomization, checkout+"/$1")
+	if err := os.WriteFile(filepath.Join(at, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.mustIn(t, dir, line, "kubectl apply --server-side --force-conflicts --dry-run=server --validate=strict -k "+at)
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -39,6 +40,8 @@ var settings = []setting{
 	{object: deployment, path: pod + "/nodeSelector", value: block("$.Values.nodeSelector"), absent: true},
 	{object: deployment, path: pod + "/tolerations", value: block("$.Values.tolerations"), absent: true},
 	{object: deployment, path: pod + "/affinity", value: block("$.Values.affinity"), absent: true},
+	{object: deployment, path: pod + "/volumes", value: extended("$.Values.extraVolumes")},
+	{object: deployment, path: container + "/volumeMounts", value: extended("$.Values.extraVolumeMounts")},
 	{object: crd, path: "metadata/annotations", value: guarded{"if $.Values.crds.keep",
 		map[string]any{"helm.sh/resource-policy": "keep"}}, absent: true},
 }
@@ -48,6 +51,26 @@ var conditions = map[string]string{
 	crd: "if $.Values.crds.enabled",
 	// It asks for one pod to stay: a single one could never be moved.
 	"poddisruptionbudget-webhook-delivery-operator": "if gt (int $.Values.replicas) 1",
+}
+
+// extended adds the elements of a value to the list that stands in its place, which a component has brought, and which is
+// there for either then.
+type extended string
+
+func (values extended) to(node any) (any, error) {
+	brought, _ := node.(guarded)
+	list, found := brought.value.([]any)
+	if !found {
+		return nil, errors.New("this is no list that a component brings")
+	}
+	var elements []any
+	for _, element := range list {
+		elements = append(elements, guarded{brought.open, element})
+	}
+	return guarded{
+		fmt.Sprintf("if or %s %s", strings.TrimPrefix(brought.open, "if "), values),
+		append(elements, guarded{"range $extra := " + string(values), block("$extra")}),
+	}, nil
 }
 
 // settle puts the values into the chart.
@@ -78,6 +101,9 @@ func settle(chart map[string]*object) error {
 // set puts a value at a path below a node and returns the node. The last part of the path must be there, or be absent.
 func set(node any, path []string, value any, absent bool) (any, error) {
 	if len(path) == 0 {
+		if list, ok := value.(extended); ok {
+			return list.to(node)
+		}
 		return value, nil
 	}
 	switch node := node.(type) {
