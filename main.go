@@ -52,7 +52,7 @@ const writeTime = 15 * time.Second
 
 // gcPercent is how much garbage there may be for what is in use, in percent, unless the environment's GOGC says. Most
 // of what is in use are waiting deliveries, and the API server takes seven times the processor that the manager does.
-const gcPercent = 75
+const gcPercent = 50
 
 func main() {
 	o := defaultOptions()
