@@ -51,7 +51,7 @@ const bodyVerbosity = 8
 const writeTime = 15 * time.Second
 
 // gcPercent is how much garbage there may be for what is in use, in percent, unless the environment's GOGC says. Most
-// of what is in use are waiting deliveries, and the API server takes seven times the processor that the manager does.
+// of what is in use are waiting deliveries, and the API server takes many times the processor that the manager does.
 const gcPercent = 50
 
 func main() {

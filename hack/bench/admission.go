@@ -50,7 +50,7 @@ func admission(ctx context.Context, s settings) (f figures, err error) {
 		if err := c.createFlavours(ctx, t); err != nil {
 			return err
 		}
-		for round := range s.rounds + 1 {
+		for round := range s.fewerRounds() + 1 {
 			// Each begins once: what the API server collects of the garbage of one may fall to the next.
 			for turn := range flavours {
 				i := (round + turn) % len(flavours)

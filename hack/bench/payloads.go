@@ -12,7 +12,7 @@ import (
 func payloads(ctx context.Context, s settings) (f figures, err error) {
 	for _, payload := range []struct{ kibibytes, share int }{{1, 1}, {16, 2}, {256, 20}} {
 		err := within(ctx, s, false, func(ctx context.Context, c *cluster) error {
-			count := max(1, s.count(600)/payload.share) // larger ones take longer
+			count := max(1, s.count(400)/payload.share) // larger ones take longer
 			floor, operated, err := c.duel(ctx, s.fewerRounds(), count, payload.kibibytes<<10)
 			if err != nil {
 				return err

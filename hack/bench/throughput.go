@@ -17,7 +17,7 @@ func throughput(ctx context.Context, s settings) (f figures, err error) {
 		rounds int
 	}{{"", false, s.rounds}, {"fsync_", true, s.fewerRounds()}} {
 		err := within(ctx, s, disk.fsync, func(ctx context.Context, c *cluster) error {
-			floor, operated, err := c.duel(ctx, disk.rounds, s.count(1500), defaultPayload)
+			floor, operated, err := c.duel(ctx, disk.rounds, s.count(1000), defaultPayload)
 			if err != nil {
 				return err
 			}
