@@ -34,10 +34,10 @@ func TestKubectl(t *testing.T) {
 		args []string
 		want []string // the fields of the line of one of the two
 	}{
-		"table of a delivered one":      {[]string{"get", "whd", "kubectl-good"}, []string{"kubectl-good", "Delivered", "2", "200"}},
-		"table of an undeliverable one": {[]string{"get", "webhookdeliveries", "kubectl-bad"}, []string{"kubectl-bad", "Undeliverable", "4", "502"}},
-		"by phase":                      {[]string{"get", "whd", "--field-selector=status.phase=Undeliverable,spec.payload.task_id=kubectl-bad"}, []string{"kubectl-bad", "Undeliverable", "4", "502"}},
-		"by task":                       {[]string{"get", "whd", "--field-selector=spec.payload.task_id=kubectl-good"}, []string{"kubectl-good", "Delivered", "2", "200"}},
+		"table of a delivered one":      {[]string{"get", "whd", "kubectl-good"}, []string{"kubectl-good", "Delivered", "Succeeded", "2", "200"}},
+		"table of an undeliverable one": {[]string{"get", "webhookdeliveries", "kubectl-bad"}, []string{"kubectl-bad", "Undeliverable", "RetriesExhausted", "4", "502"}},
+		"by phase":                      {[]string{"get", "whd", "--field-selector=status.phase=Undeliverable,spec.payload.task_id=kubectl-bad"}, []string{"kubectl-bad", "Undeliverable", "RetriesExhausted", "4", "502"}},
+		"by task":                       {[]string{"get", "whd", "--field-selector=spec.payload.task_id=kubectl-good"}, []string{"kubectl-good", "Delivered", "Succeeded", "2", "200"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
