@@ -53,8 +53,8 @@ var conditions = map[string]string{
 	"poddisruptionbudget-webhook-delivery-operator": "if gt (int $.Values.replicas) 1",
 }
 
-// extended adds the elements of a value to the list that stands in its place, which a component has brought, and which is
-// there for either then.
+// extended adds the elements of a value to the list that stands in its place, which a component has brought, and which
+// is there for either then.
 type extended string
 
 func (values extended) to(node any) (any, error) {
