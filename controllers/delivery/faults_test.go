@@ -422,6 +422,35 @@ func TestEndIsToldOnce(t *testing.T) {
 	})
 }
 
+// TestLostAnswersAfterARefusal refuses to store the first attempt, and stores the second without answering for a while.
+func TestLostAnswersAfterARefusal(t *testing.T) {
+	inVirtualTime(t, failFirst(1), func(s *stack) {
+		writes := 0
+		s.patch = func(write func() error) error {
+			writes++
+			switch {
+			case s.elapsed() < 5*time.Second:
+				return apierrors.NewForbidden(deliveries, "a", errors.New("denied by policy"))
+			case s.elapsed() < time.Minute:
+				return errors.Join(write(), errors.New("answer lost"))
+			}
+			return write()
+		}
+		s.run()
+		s.create(makeDelivery("a").obj())
+		time.Sleep(time.Hour)
+		if d := s.get("a"); !d.IsDelivered() || len(d.Status.Attempts) != 2 {
+			t.Errorf("status %+v", d.Status)
+		}
+		if writes > 4 { // the refused one, the one whose answer was lost, and how it was found out
+			t.Errorf("%d writes for two attempts", writes)
+		}
+		if n := s.running.reconciler.ledger.size(); n != 0 {
+			t.Errorf("the ledger still knows %d deliveries", n)
+		}
+	})
+}
+
 // TestNothingIsKeptOfWhatIsDeleted deletes an object while the outcome of its attempt cannot be written.
 func TestNothingIsKeptOfWhatIsDeleted(t *testing.T) {
 	inVirtualTime(t, always(200), func(s *stack) {

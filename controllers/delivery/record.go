@@ -59,17 +59,17 @@ func (r *Reconciler) rebase(ctx context.Context, key types.NamespacedName, out *
 	if live == nil {
 		return lookAgain(err)
 	}
-	if r.ledger.known(key, live.UID) != nil {
-		// The live object lacks what the API server refused: the status that was computed stands.
-		r.ledger.hold(key, &outcome{delivery: live, attempt: out.attempt, status: out.status})
-		return ctrl.Result{RequeueAfter: soon}, nil
-	}
-	switch compareAttempt(live, out) {
-	case recorded:
+	found := compareAttempt(live, out)
+	switch {
+	case found == recorded:
 		result, err := r.settled(ctx, key, out, live.ResourceVersion, nil)
 		result.RequeueAfter = cmp.Or(result.RequeueAfter, staleRetry)
 		return result, err
-	case taken:
+	case r.ledger.known(key, live.UID) != nil:
+		// The live object lacks what the API server refused: the status that was computed stands.
+		r.ledger.hold(key, &outcome{delivery: live, attempt: out.attempt, status: out.status})
+		return ctrl.Result{RequeueAfter: soon}, nil
+	case found == taken:
 		duplicatesTotal.Inc()
 		log.FromContext(ctx).Info("attempt was made by another process too", "attempt", out.attempt.Number)
 		r.ledger.wrote(key, live.UID, live.ResourceVersion)
