@@ -497,11 +497,12 @@ func delayed(
 	queue := make(chan stamped, 10000)
 	go func() {
 		defer close(queue)
+		newest := ""
 		for _, e := range missed {
-			queue <- stamped{e, time.Now().Add(lag)}
+			queue <- stamped{inOrder(e, &newest), time.Now().Add(lag)}
 		}
 		for e := range in.ResultChan() {
-			queue <- stamped{e, time.Now().Add(lag)}
+			queue <- stamped{inOrder(e, &newest), time.Now().Add(lag)}
 		}
 	}()
 	go func() {
@@ -523,6 +524,22 @@ func delayed(
 		}
 	}()
 	return w
+}
+
+// inOrder gives a deletion the version that the watch has come to. The fake client tells of the object's last one, so that
+// versions would go back; an API server tells of the deletion's own.
+func inOrder(e watch.Event, newest *string) watch.Event {
+	d, ok := e.Object.(*v1alpha1.WebhookDelivery)
+	switch {
+	case !ok:
+	case isOlder(*newest, d.ResourceVersion):
+		*newest = d.ResourceVersion
+	case e.Type == watch.Deleted:
+		d = d.DeepCopy()
+		d.ResourceVersion = *newest
+		e.Object = d
+	}
+	return e
 }
 
 func (w *delayedWatch) ResultChan() <-chan watch.Event { return w.out }
