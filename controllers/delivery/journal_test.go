@@ -6,6 +6,8 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,8 +91,9 @@ func (j *journal) check(h history, s *stack) (broken []string) {
 		broken = append(broken, t.broken...)
 	}
 	r := s.running.reconciler
-	if unwritten, inFlight := r.ledger.load(); unwritten+inFlight+r.ledger.forgotten(r.version()) != 0 {
-		broken = append(broken, fmt.Sprintf("the ledger has not been emptied: %d entries", r.ledger.size()))
+	unwritten, inFlight := r.ledger.load()
+	if left := r.ledger.dropAll(r.version()); unwritten+inFlight+left != 0 {
+		broken = append(broken, fmt.Sprintf("the ledger has not been emptied: %d entries", left))
 	}
 	if left := r.lanes.Snapshot(); left.Parked+left.InFlight != 0 {
 		broken = append(broken, fmt.Sprintf("the lanes have not been emptied: %+v", left))
@@ -256,13 +259,15 @@ func (t *trial) suspendedSince(at time.Duration) time.Duration {
 	return at - since
 }
 
-// forgotten is the number of entries that nothing will remove. One whose object others changed after its end stays until
-// the cache has come as far, which in a cluster the next event or bookmark brings; here no other event may come.
-func (l *ledger) forgotten(cacheVersion string) (n int) {
+// dropAll forgets what may be forgotten, and returns how many entries that were: nothing else would have removed them. One
+// whose object others changed after its end stays until the cache has come as far, which in a cluster the next event or
+// bookmark brings; here no other event may come.
+func (l *ledger) dropAll(cacheVersion string) (n int) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range l.entries {
-		if e.resourceVersion == "" || cacheVersion == "" || !isOlder(cacheVersion, e.resourceVersion) {
+	keys := slices.Collect(maps.Keys(l.entries))
+	l.mu.Unlock()
+	for _, key := range keys {
+		if l.forget(key, cacheVersion) {
 			n++
 		}
 	}
