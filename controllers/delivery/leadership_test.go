@@ -8,11 +8,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 // lock is a resource lock whose writes take a while and are answered with err.
@@ -111,7 +112,7 @@ func TestLeadershipHolds(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				inner := &lock{}
 				l := &Leadership{Interface: inner, duration: duration}
 				tc.before(t, l, inner)

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -34,6 +33,7 @@ import (
 	"github.com/webhookdelivery/operator/api/v1alpha1"
 	"github.com/webhookdelivery/operator/controllers/delivery/sender"
 	"github.com/webhookdelivery/operator/hack/receiver/pipenet"
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 // post is a request as the receiver saw it.
@@ -104,7 +104,7 @@ type running struct {
 
 // inVirtualTime runs test against a stack whose receiver answers with a.
 func inVirtualTime(t *testing.T, a answer, test func(*stack)) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s := &stack{
 			t: t, start: time.Now(), events: events.NewFakeRecorder(1000), network: pipenet.Listen(),
 			policy: DefaultPolicy(), options: DefaultOptions(),

@@ -10,16 +10,16 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/webhookdelivery/operator/hack/receiver/pipenet"
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 // overPipes runs test against an endpoint on a network in memory, in virtual time. get asks for task-1 with its secret
 // over a connection of its own and returns the status.
 func overPipes(t *testing.T, api *apiServer, test func(t *testing.T, network *pipenet.Listener, get func() int)) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		endpoint, _ := api.endpoint(nil)
 		network := pipenet.Listen()
 		ctx, cancel := context.WithCancel(t.Context())

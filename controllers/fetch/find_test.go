@@ -10,11 +10,11 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 func netipPort(i int) string {
@@ -22,7 +22,7 @@ func netipPort(i int) string {
 }
 
 func TestAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		api := oneTask()
 		s, _ := api.endpoint(nil)
 		want := http.Header{
@@ -96,7 +96,7 @@ func TestNewestReadable(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				api := &apiServer{deliveries: tc.deliveries, secrets: secrets}
 				s, _ := api.endpoint(nil)
 				w, _ := do(s, request("task", "tasks", tc.credential))

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 func from(r *http.Request, remote string) *http.Request {
@@ -20,7 +22,7 @@ func from(r *http.Request, remote string) *http.Request {
 }
 
 func TestRateLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, _ := oneTask().endpoint(func(o *Options) { o.RequestsPerSecond = 0.5 })
 		ask := func(remote string) *httptest.ResponseRecorder {
 			w, _ := do(s, from(httptest.NewRequest(http.MethodGet, "/other", nil), remote)) // takes no time
@@ -58,7 +60,7 @@ func TestRateLimitRemembersManyClients(t *testing.T) {
 }
 
 func TestInFlightLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		api := oneTask()
 		api.block = make(chan struct{})
 		s, _ := api.endpoint(func(o *Options) { o.MaxInFlight = 2 })
@@ -91,7 +93,7 @@ func TestInFlightLimit(t *testing.T) {
 }
 
 func TestAnswersAreCounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, _ := oneTask().endpoint(nil)
 		for code, r := range map[string]*http.Request{
 			"200": request("task-1", "tasks", withSecret("right")),

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 var (
@@ -87,7 +87,7 @@ func TestRefusalsAreAllTheSame(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				api := oneTask()
 				if tc.api != nil {
 					tc.api(api)
@@ -134,7 +134,7 @@ func TestStrangersCostNoCalls(t *testing.T) {
 			map[string]int{"list": 1, "delivery": 1, "secret": 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				api := oneTask()
 				s, _ := api.endpoint(nil)
 				do(s, tc.request)
@@ -185,7 +185,7 @@ func TestMalformedRequests(t *testing.T) {
 		"another path":         {httptest.NewRequest(http.MethodGet, "/fetch/?task_id=task-1&namespace=tasks", nil), 404},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				api := oneTask()
 				s, _ := api.endpoint(nil)
 				withSecret("right")(tc.request)
@@ -225,7 +225,7 @@ func TestFailures(t *testing.T) {
 			request("task-1", "tasks", withSecret("right")), "deadline exceeded", 5250 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				api := oneTask()
 				tc.api(api)
 				s, log := api.endpoint(nil)
@@ -254,7 +254,7 @@ func TestFailures(t *testing.T) {
 
 // TestGoneClient has a client that does not wait for its answer. Nothing failed, so nothing is logged.
 func TestGoneClient(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		api := oneTask()
 		s, log := api.endpoint(nil)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -24,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 var groupResource = schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: resource}
@@ -50,7 +50,7 @@ type deletion struct {
 
 // inVirtualTime runs test. Its options delete without a limit and list two objects a page.
 func inVirtualTime(t *testing.T, test func(*world)) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		options := DefaultOptions()
 		options.PageSize = 2
 		options.DeletesPerSecond = math.Inf(1)

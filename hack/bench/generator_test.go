@@ -8,12 +8,13 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 func TestFlatOutCallsWithEachNumberOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		var calls [100]atomic.Int32
 		var now, most atomic.Int32
 		took, err := flatOut(t.Context(), 8, len(calls), func(_ context.Context, i int) error {
@@ -51,7 +52,7 @@ func TestFlatOutEndsAtTheFirstError(t *testing.T) {
 }
 
 func TestPacedKeepsItsRateWhateverTheCallsTake(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		began := time.Now()
 		var started [5]time.Duration
 		err := paced(t.Context(), 10, len(started), func(_ context.Context, i int) error {
@@ -71,7 +72,7 @@ func TestPacedKeepsItsRateWhateverTheCallsTake(t *testing.T) {
 }
 
 func TestPacedEndsAtTheFirstError(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		broken := errors.New("broken")
 		var calls atomic.Int32
 		err := paced(t.Context(), 10, 1000, func(context.Context, int) error {

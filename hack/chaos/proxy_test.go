@@ -13,17 +13,18 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 // TestDelay reads more than any buffer holds: a delayed watch is late, and not slow.
 func TestDelay(t *testing.T) {
 	const lag, events = 15 * time.Second, 100
 	event := bytes.Repeat([]byte("x"), 100<<10)
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		var by atomic.Int64
 		by.Store(int64(lag))
 		in, out := io.Pipe()
@@ -52,7 +53,7 @@ func TestDelay(t *testing.T) {
 }
 
 func TestDelayEndsWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		var by atomic.Int64
 		by.Store(int64(time.Hour))
 		ctx, cut := context.WithCancel(t.Context())

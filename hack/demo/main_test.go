@@ -8,8 +8,9 @@ import (
 	"errors"
 	"os"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 func TestEndWithParent(t *testing.T) {
@@ -22,7 +23,7 @@ func TestEndWithParent(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				ctx, end := context.WithCancelCause(t.Context())
 				defer end(nil)
 				go endWithParent(ctx, tc.parent, end)

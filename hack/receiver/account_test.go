@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 // One request of each kind, and the account of it to the last field.
@@ -94,7 +96,7 @@ func TestRecord(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				tc.options.Plain, tc.options.Secrets = true, []string{secret}
 				s, c := inMemory(t, tc.options)
 				time.Sleep(time.Minute) // virtual: from New to the request
@@ -152,7 +154,7 @@ func TestOnlyPost(t *testing.T) {
 
 // A sender that is killed in the middle of its request leaves a record, and of the body what has come.
 func TestClientGoneInTheBody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, c := inMemory(t, Options{Plain: true})
 		conn, err := c.http.Transport.(*http.Transport).DialContext(t.Context(), "", "")
 		if err != nil {
@@ -183,7 +185,7 @@ func TestClientGoneInTheBody(t *testing.T) {
 
 // Attempts with equal bytes have equal digests, and one different byte shows.
 func TestByID(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, c := inMemory(t, Options{Plain: true})
 		other := strings.Replace(body, ",", ", ", 1)
 		for _, m := range []message{
@@ -279,7 +281,7 @@ func TestAnswerIsRecordedBeforeItIsWritten(t *testing.T) {
 }
 
 func TestWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, c := inMemory(t, Options{Plain: true})
 		woken := make(chan time.Duration, 2)
 		for _, n := range []int{1, 2} {
@@ -308,7 +310,7 @@ func TestWait(t *testing.T) {
 
 // A request under way at a reset is not in the new account, neither as a record nor in a total.
 func TestReset(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, c := inMemory(t, Options{Plain: true})
 		c.status(t, message{path: "/ok", id: "a", body: body})
 		answered := make(chan int)

@@ -8,10 +8,11 @@ import (
 	"errors"
 	"net/http"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 func TestParseBehaviour(t *testing.T) {
@@ -107,7 +108,7 @@ func TestBehaviours(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				_, c := inMemory(t, Options{Plain: true, Otherwise: tc.otherwise})
 				var got []reply
 				for range tc.want {
@@ -142,7 +143,7 @@ func (c client) reply(t testing.TB, m message) reply {
 
 // Deliveries that share a path fail independently of one another.
 func TestFailFirstCountsPerDelivery(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		_, c := inMemory(t, Options{Plain: true})
 		var got []int
 		for _, id := range []string{"a", "b", "a", "b", "c", "a"} {

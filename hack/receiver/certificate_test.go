@@ -11,7 +11,8 @@ import (
 	"net"
 	"net/http"
 	"testing"
-	"testing/synctest"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 // The client knows the authority's PEM and nothing else, and dials the receiver under the name in the URL.
@@ -72,7 +73,7 @@ func TestCertificate(t *testing.T) {
 
 // Certificates made in a bubble are valid by its clock.
 func TestTLSInVirtualTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		_, c := inMemory(t, Options{})
 		resp, err := c.post(t.Context(), t, message{path: "/ok"})
 		if err != nil {

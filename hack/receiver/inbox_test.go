@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 func TestDuplicatesAreWorkedOnOnce(t *testing.T) {
@@ -35,7 +37,7 @@ func TestDuplicatesAreWorkedOnOnce(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				var worked []string
 				s, c := inMemory(t, Options{
 					Plain: true, Secrets: []string{secret},
@@ -59,7 +61,7 @@ func TestDuplicatesAreWorkedOnOnce(t *testing.T) {
 
 // Without either key, nothing can be told from anything.
 func TestWithoutKeyNothingIsADuplicate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, c := inMemory(t, Options{Plain: true})
 		for range 2 {
 			c.status(t, message{path: "/ok"})
@@ -73,7 +75,7 @@ func TestWithoutKeyNothingIsADuplicate(t *testing.T) {
 
 // The answer does not wait for the work, and Close does.
 func TestAnswersAtOnceAndWorksLater(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		const tasks = 20
 		var worked, want []time.Duration
 		s, c := inMemory(t, Options{Plain: true, Work: func(Task) {
@@ -98,7 +100,7 @@ func TestAnswersAtOnceAndWorksLater(t *testing.T) {
 
 // A queue that is full says so instead of forgetting, and what it refused can come again.
 func TestFullQueue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		s, c := inMemory(t, Options{Plain: true, QueueSize: 1, Work: func(Task) { <-release }})
 		send := func(id string) reply {

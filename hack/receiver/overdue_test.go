@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 func TestSuspectsAMiss(t *testing.T) {
@@ -78,7 +80,7 @@ func TestSuspectsAMiss(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				var log bytes.Buffer
 				tc.options.Plain, tc.options.Secrets, tc.options.SuspectAfter = true, []string{secret}, wait
 				tc.options.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -109,7 +111,7 @@ func wouldFetch(log string) (requests []string) {
 
 // By default a receiver suspects nothing on its own, and after Close nothing at all.
 func TestSuspectsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, c := inMemory(t, Options{Plain: true})
 		c.status(t, message{path: "/status/503", id: "a", body: body})
 		s.Expect("other", time.Minute)
@@ -126,7 +128,7 @@ func TestSuspectsNothing(t *testing.T) {
 
 // The time counts from when a task was first expected.
 func TestExpectedTwice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		suspected := make(chan time.Duration, 10)
 		o := newOverdue(func(string) { suspected <- time.Since(epoch) })
 		for range 3 {

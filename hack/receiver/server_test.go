@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 // Close gives slow requests their answer and cuts hanging ones, whose clients have not gone.
 func TestClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, c := inMemory(t, Options{Plain: true})
 		slow, hanging := make(chan int, 1), make(chan bool, 1)
 		go func() { slow <- c.status(t, message{path: "/slow/3000", id: "slow"}) }()
@@ -56,7 +58,7 @@ func TestClose(t *testing.T) {
 
 // Close waits for no more than its limit.
 func TestCloseIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, c := inMemory(t, Options{Plain: true})
 		cut := make(chan error, 1)
 		go func() {
@@ -78,7 +80,7 @@ func TestCloseIsBounded(t *testing.T) {
 
 // A connection that was opened and never used does not hold Close up.
 func TestCloseWithUnusedConnection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, c := inMemory(t, Options{Plain: true})
 		conn, err := c.http.Transport.(*http.Transport).DialContext(t.Context(), "", "")
 		if err != nil {
@@ -166,7 +168,7 @@ func TestAnswerThatCouldNotBeWritten(t *testing.T) {
 
 // Who waits for an answer hears of it even if its client is slow to read it.
 func TestWaitDoesNotDependOnTheClient(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		s, err := New(Options{Plain: true})
 		if err != nil {
 			t.Fatal(err)
@@ -185,7 +187,7 @@ func TestWaitDoesNotDependOnTheClient(t *testing.T) {
 
 // Neither secrets nor signatures are in the log or in an error, whatever is wrong with them.
 func TestLogKeepsSecrets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		const guessed, broken = "guessed-secret", "whsec_%broken-secret"
 		var log bytes.Buffer
 		s, c := inMemory(t, Options{

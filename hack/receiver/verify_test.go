@@ -11,10 +11,11 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 const body = `{"task_id":"550e8400","status":"finished"}`
@@ -91,7 +92,7 @@ func TestVerify(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { // where it is exactly epoch
+			virtualtime.Test(t, func(t *testing.T) { // where it is exactly epoch
 				if tc.secrets == nil {
 					tc.secrets = []string{secret}
 				}

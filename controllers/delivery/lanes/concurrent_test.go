@@ -120,7 +120,8 @@ func (f *factory) reconcile(key int) {
 	f.queue <- key
 }
 
-// TestConcurrent runs in a bubble, which ends the test at once when a lost key leaves all its goroutines waiting.
+// TestConcurrent runs in a bubble, which ends the test at once when a lost key leaves all its goroutines waiting. Its
+// goroutines have all processors.
 func TestConcurrent(t *testing.T) {
 	for name, limits := range map[string]Limits{
 		"total short":     {Total: 3, PerEndpoint: 3, PerNamespace: 3},
@@ -129,7 +130,7 @@ func TestConcurrent(t *testing.T) {
 		"all short":       {Total: 6, PerEndpoint: 2, PerNamespace: 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { //nolint:forbidigo // no timer fires here
 				f := newFactory(t, limits, 7, 5, 300, 8)
 				var workers sync.WaitGroup
 				for range 32 {

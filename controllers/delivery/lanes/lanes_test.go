@@ -6,8 +6,9 @@ package lanes
 import (
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 func TestNew(t *testing.T) {
@@ -225,7 +226,7 @@ func TestTurns(t *testing.T) {
 }
 
 func TestOldestParked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		start := time.Now()
 		s := newScript(t, Limits{9, 1, 9})
 		for _, step := range []struct {

@@ -8,8 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 // TestRootsReload changes a bundle in each of the ways in which files change.
@@ -59,7 +60,7 @@ func TestRootsReload(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			swapData(t, dir, first.pem)
-			synctest.Test(t, func(t *testing.T) {
+			virtualtime.Test(t, func(t *testing.T) {
 				var reports []error
 				r, err := newRoots(dir+"/ca.crt", func(err error) { reports = append(reports, err) })
 				if err != nil {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 // TestVirtualTime holds receivers to the time that Send may take, over net.Pipe in a synctest bubble: a busy machine
@@ -48,7 +50,7 @@ func TestVirtualTime(t *testing.T) {
 				continue
 			}
 			t.Run(name+" over "+scheme, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				virtualtime.Test(t, func(t *testing.T) {
 					s, ca := pipeSender(t, scheme == "https" && tt.handshake, func(conn net.Conn) {
 						if tt.handshake {
 							readRequest(bufio.NewReader(conn))
@@ -79,7 +81,7 @@ func TestVirtualTime(t *testing.T) {
 // TestHangingDial is a connect that never ends. It does not outlive the request.
 func TestHangingDial(t *testing.T) {
 	for _, scheme := range []string{"http", "https"} {
-		synctest.Test(t, func(t *testing.T) {
+		virtualtime.Test(t, func(t *testing.T) {
 			s, err := New(Config{
 				RequestTimeout: 10 * time.Second, UserAgent: "test/1", AllowHTTP: true,
 				Dialer: dialFunc(func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -104,7 +106,7 @@ func TestHangingDial(t *testing.T) {
 // TestStoppedReader is a receiver that reads a request to its end, and no more: at the deadline there is no room for
 // the alert with which crypto/tls closes a connection.
 func TestStoppedReader(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		stop := make(chan struct{})
 		defer close(stop)
 		s, ca := pipeSender(t, true, func(conn net.Conn) {

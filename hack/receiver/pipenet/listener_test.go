@@ -11,12 +11,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 func TestHTTPInVirtualTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		l := Listen()
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(time.Hour) // virtual
@@ -54,7 +55,7 @@ func TestHTTPInVirtualTime(t *testing.T) {
 }
 
 func TestDialNobodyAccepts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := Listen().DialContext(ctx, "", ""); !errors.Is(err, context.DeadlineExceeded) {
