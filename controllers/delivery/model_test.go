@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -145,14 +146,19 @@ func drawObject(t *rapid.T) object {
 }
 
 // TestModel runs random histories against the promises. A failure prints the history, made as small as it can be, and
-// the flag that repeats it; -rapid.checks sets how many are run.
+// the flag that repeats it; -rapid.checks sets how many are run on each processor.
 func TestModel(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		h := drawHistory(rt)
-		for _, broken := range h.run(t) {
-			rt.Error(broken)
-		}
-	})
+	for range runtime.GOMAXPROCS(0) {
+		t.Run("processor", func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(rt *rapid.T) {
+				h := drawHistory(rt)
+				for _, broken := range h.run(t) {
+					rt.Error(broken)
+				}
+			})
+		})
+	}
 }
 
 // run lets the history happen and returns which promises were broken.

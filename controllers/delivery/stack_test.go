@@ -435,7 +435,7 @@ func (l *selected) Watch(options metav1.ListOptions) (watch.Interface, error) {
 		d.ResourceVersion = all.ResourceVersion
 		missed = append(missed, watch.Event{Type: watch.Deleted, Object: d})
 	}
-	w := delayed(in, missed, l.sees, l.s.watchLag)
+	w := l.s.delayed(in, missed, l.sees)
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
 	l.s.watches = append(l.s.watches, w)
@@ -452,7 +452,7 @@ func (l *selected) knows() map[types.UID]*v1alpha1.WebhookDelivery {
 // deleted for this client, and what never was is not told at all.
 func (l *selected) sees(e *watch.Event) bool {
 	d, ok := e.Object.(*v1alpha1.WebhookDelivery)
-	if !ok {
+	if !ok || e.Type == watch.Bookmark {
 		return true
 	}
 	l.mu.Lock()
@@ -486,24 +486,12 @@ type delayedWatch struct {
 }
 
 // delayed hands on what was missed, and then the events of in, as far as they are to be seen.
-func delayed(
-	in watch.Interface, missed []watch.Event, sees func(*watch.Event) bool, lag time.Duration,
-) *delayedWatch {
+func (s *stack) delayed(in watch.Interface, missed []watch.Event, sees func(*watch.Event) bool) *delayedWatch {
 	w := &delayedWatch{in: in, out: make(chan watch.Event), stop: make(chan struct{})}
-	type stamped struct {
-		watch.Event
-		due time.Time
-	}
 	queue := make(chan stamped, 10000)
 	go func() {
 		defer close(queue)
-		newest := ""
-		for _, e := range missed {
-			queue <- stamped{inOrder(e, &newest), time.Now().Add(lag)}
-		}
-		for e := range in.ResultChan() {
-			queue <- stamped{inOrder(e, &newest), time.Now().Add(lag)}
-		}
+		s.enqueue(queue, in, missed)
 	}()
 	go func() {
 		defer close(w.out)
@@ -526,6 +514,52 @@ func delayed(
 	return w
 }
 
+// stamped is an event that the client is told of when it is due.
+type stamped struct {
+	watch.Event
+
+	due time.Time
+}
+
+// enqueue queues events until in ends. A minute after one that may have been kept from the client comes a bookmark, as
+// from an API server.
+func (s *stack) enqueue(queue chan<- stamped, in watch.Interface, missed []watch.Event) {
+	var newest, reached string
+	var bookmark, settled <-chan time.Time
+	add := func(e watch.Event) { queue <- stamped{inOrder(e, &newest), time.Now().Add(s.watchLag)} }
+	for _, e := range missed {
+		add(e)
+	}
+	for {
+		select {
+		case e, ok := <-in.ResultChan():
+			if !ok {
+				return
+			}
+			add(e)
+			if bookmark == nil {
+				bookmark = time.After(time.Minute)
+			}
+		case <-bookmark:
+			bookmark, reached = nil, s.version()
+			settled = time.After(1) // by then, all that is older has come
+		case <-settled:
+			d := &v1alpha1.WebhookDelivery{}
+			d.ResourceVersion = reached
+			add(watch.Event{Type: watch.Bookmark, Object: d})
+		}
+	}
+}
+
+// version is what the API server has come to.
+func (s *stack) version() string {
+	var all v1alpha1.WebhookDeliveryList
+	if err := s.client.List(context.Background(), &all); err != nil {
+		s.t.Error(err)
+	}
+	return all.ResourceVersion
+}
+
 // inOrder gives a deletion the version that the watch has come to. The fake client tells of the object's last one, so that
 // versions would go back; an API server tells of the deletion's own.
 func inOrder(e watch.Event, newest *string) watch.Event {
@@ -534,7 +568,7 @@ func inOrder(e watch.Event, newest *string) watch.Event {
 	case !ok:
 	case isOlder(*newest, d.ResourceVersion):
 		*newest = d.ResourceVersion
-	case e.Type == watch.Deleted:
+	case e.Type == watch.Deleted || e.Type == watch.Bookmark:
 		d = d.DeepCopy()
 		d.ResourceVersion = *newest
 		e.Object = d
