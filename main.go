@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,12 +90,13 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	rights, err := o.rights(ctx, config)
+	if err != nil {
+		return err
+	}
 	mgr, err := ctrl.NewManager(config, o.manager(leadership))
 	if err != nil {
 		return fmt.Errorf("creating the manager: %w", err)
-	}
-	if err := delivery.CheckCRD(ctx, mgr.GetAPIReader(), o.namespaces); err != nil {
-		return err
 	}
 	s, err := sender.New(o.sender)
 	if err != nil {
@@ -116,8 +118,16 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	if leadership != nil {
+		leadership.KeepWhile(r.Busy)
+	}
 	if err := add(mgr, r, o); err != nil {
 		return err
+	}
+	if rights != nil {
+		if err := mgr.Add(rights); err != nil {
+			return fmt.Errorf("adding the watch over the namespaces: %w", err)
+		}
 	}
 	if err := addProbes(mgr, labelled); err != nil {
 		return err
@@ -217,6 +227,27 @@ func (o *options) manager(leadership *delivery.Leadership) ctrl.Options {
 	return options
 }
 
+// rights checks the CRD, and that deliveries may be listed in the listed namespaces: those where they may not be are
+// left out until that changes. Nil where no namespaces are listed.
+func (o *options) rights(ctx context.Context, config *rest.Config) (*delivery.Rights, error) {
+	live, err := client.New(config, client.Options{Scheme: scheme()})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the first request: %w", err)
+	}
+	forbidden, err := delivery.CheckCRD(ctx, live, o.namespaces)
+	if err != nil || len(o.namespaces) == 0 {
+		return nil, err
+	}
+	listed := slices.Clone(o.namespaces)
+	if len(forbidden) > 0 {
+		ctrl.Log.Error(nil, "deliveries may not be listed in some of the listed namespaces: they are left out until they may",
+			"namespaces", forbidden)
+		o.namespaces = slices.DeleteFunc(o.namespaces, func(n string) bool { return slices.Contains(forbidden, n) })
+		o.retention.Namespaces = o.namespaces
+	}
+	return delivery.NewRights(live, listed, forbidden), nil
+}
+
 // cache is what a cache of the given objects is made with.
 func (o *options) cache(objects cache.ByObject) cache.Options {
 	options := cache.Options{
@@ -277,7 +308,6 @@ func defaultOptions() options {
 		sender: sender.Config{
 			RequestTimeout: 10 * time.Second,
 			UserAgent:      "webhook-delivery-operator/" + version,
-			AllowedPorts:   sender.DefaultPorts,
 			OnConnection:   delivery.CountConnection,
 			OnReloadError:  func(err error) { ctrl.Log.Error(err, "the new CA bundle is not used") },
 		},
@@ -341,7 +371,8 @@ func (o *options) bindSender(f *flag.FlagSet) {
 	f.Func("deny-cidrs", "comma-separated address ranges to close, for the API server and nodes; wins over --allow-cidrs",
 		list(&o.sender.DenyCIDRs, netip.ParsePrefix))
 	f.Func("allowed-ports",
-		"comma-separated ports and ranges that may be sent to (default "+sender.DefaultPorts.String()+")",
+		"comma-separated ports and ranges that may be sent to (default "+sender.DefaultPorts.String()+
+			", with --allow-http 80, too)",
 		func(s string) (err error) {
 			o.sender.AllowedPorts, err = sender.ParsePorts(s)
 			return err
@@ -395,6 +426,9 @@ func (o *options) complete() error {
 		limits.PerNamespace = max(1, limits.Total/2)
 	}
 	limits.PerEndpoint = min(limits.PerEndpoint, limits.Total)
+	if o.sender.AllowedPorts.String() == "" {
+		o.sender.AllowedPorts = sender.DefaultPortsFor(o.sender.AllowHTTP)
+	}
 	o.retention.Namespaces = o.namespaces
 	o.delivery.ShutdownFlush = o.sender.RequestTimeout + writeTime
 	o.sender.MaxConnsPerEndpoint = limits.PerEndpoint

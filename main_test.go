@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/webhookdelivery/operator/controllers/delivery/lanes"
+	"github.com/webhookdelivery/operator/controllers/delivery/sender"
 )
 
 // parse returns the options that the flags make, with the error of the flags or of complete.
@@ -111,6 +112,17 @@ func TestOptionsThatFollowFromOthers(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"a", "b", "c"}, o.retention.Namespaces); diff != "" {
 		t.Errorf("namespaces of retention (-want +got):\n%s", diff)
+	}
+	for args, want := range map[string]string{
+		"":                                    sender.DefaultPorts.String(),
+		"--allow-http":                        "80," + sender.DefaultPorts.String(),
+		"--allow-http --allowed-ports=8443":   "8443",
+		"--allowed-ports=80,443 --allow-http": "80,443",
+	} {
+		o, err := parse(strings.Fields(args)...)
+		if err != nil || o.sender.AllowedPorts.String() != want {
+			t.Errorf("%q allows the ports %s (%v), want %s", args, o.sender.AllowedPorts, err, want)
+		}
 	}
 	if o.delivery.ShutdownFlush != 18*time.Second {
 		t.Errorf("a shutdown takes %s for requests of 3 s, want 18 s", o.delivery.ShutdownFlush)

@@ -142,7 +142,8 @@ func (r *Reconciler) send(
 }
 
 // mayBegin reports whether a request of d, which is due, may begin at this moment: not after a shutdown has begun or
-// d's time is over, while too many outcomes are unwritten, or on a lease that would not outlast it.
+// d's time is over, while too many outcomes are unwritten or those of d's namespace may not be written, or on a lease
+// that would not outlast it.
 func (r *Reconciler) mayBegin(ctx context.Context, d *v1alpha1.WebhookDelivery) bool {
 	unwritten, _ := r.ledger.load()
 	switch {
@@ -150,6 +151,9 @@ func (r *Reconciler) mayBegin(ctx context.Context, d *v1alpha1.WebhookDelivery) 
 		return false
 	case unwritten >= r.options.MaxUnwritten:
 		heldBackTotal.WithLabelValues(heldBackUnwritten).Inc()
+		return false
+	case r.ledger.isForbidden(d.Namespace):
+		heldBackTotal.WithLabelValues(heldBackForbidden).Inc()
 		return false
 	case !r.maySend():
 		heldBackTotal.WithLabelValues(heldBackLease).Inc()
@@ -188,30 +192,21 @@ func (r *Reconciler) waitForSecret(
 	ctx context.Context, key types.NamespacedName, d *v1alpha1.WebhookDelivery, why *unusableError,
 ) (ctrl.Result, error) {
 	now := time.Now()
-	step := r.policy.planWithoutSecret(d, why.reason, why.message, now)
+	waited, warned := r.ledger.waited(key, d, now)
+	step := r.policy.planWithoutSecret(d, why.reason, why.message, waited, now)
 	switch step.action {
 	case finish:
 		return r.write(ctx, key, d, afterFinish(d, step, now), 0)
 	case note:
 		return r.write(ctx, key, d, afterNote(d, step, now), step.after)
 	}
-	r.warnOfWait(key, d, why, now)
-	return ctrl.Result{RequeueAfter: step.after}, nil
-}
-
-// warnOfWait warns once in this process of each wait for a Secret that has become long; for want of room among the
-// events, at a later poll. It writes nothing to the object, so that another process may warn of the same wait.
-func (r *Reconciler) warnOfWait(
-	key types.NamespacedName, d *v1alpha1.WebhookDelivery, why *unusableError, now time.Time,
-) {
-	waited := waitedForSecret(d, now)
-	if waited < longWait || r.ledger.isWarned(key, d) {
-		return
-	}
+	// It is warned once in this process of each wait that has become long; for want of room among the events, at a later
+	// poll. Nothing of that is written to the object, so that another process may warn of the same wait.
 	left := untilExpiry(d, now, r.policy.SecretWaitTimeout-waited)
-	if r.events.waiting(d, why, now.Add(left)) {
+	if waited >= longWait && !warned && r.events.waiting(d, why, now.Add(left)) {
 		r.ledger.setWarned(key, d)
 	}
+	return ctrl.Result{RequeueAfter: step.after}, nil
 }
 
 // giveUp records that d ends without another attempt.

@@ -507,3 +507,90 @@ func TestSlowWritesHoldNoSlot(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
+
+// slowly answers with code after a time.
+func slowly(takes time.Duration, code int) answer {
+	return func(_ int, w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(takes)
+		w.WriteHeader(code)
+	}
+}
+
+// TestLabelledViewAhead records an attempt, and has the label come and go before the other view shows the record.
+func TestLabelledViewAhead(t *testing.T) {
+	inVirtualTime(t, always(500), func(s *stack) {
+		s.mainLag = 5 * time.Second
+		s.patch = broken(func() bool { return s.elapsed() < 6*time.Second || s.elapsed() >= 8*time.Second }, errAway)
+		s.run()
+		s.create(makeDelivery("a").obj()) // seen, sent and recorded after 5 s; the record is seen after 10 s
+		s.wait(6 * time.Second)
+		s.label()
+		s.wait(7 * time.Second)
+		s.change("a", func(d *v1alpha1.WebhookDelivery) { d.Labels = nil })
+		time.Sleep(30 * time.Minute)
+		if d := s.get("a"); len(s.seen()) != 4 || len(d.Status.Attempts) != 4 {
+			t.Errorf("requests at %v, %d attempts recorded, want 4", s.times(), len(d.Status.Attempts))
+		}
+	})
+}
+
+// TestTryNowAfterALostAnswer stores that the next attempt is made now, without answering.
+func TestTryNowAfterALostAnswer(t *testing.T) {
+	inVirtualTime(t, always(500), func(s *stack) {
+		s.watchLag = 2 * time.Second
+		s.patch = func(write func() error) error {
+			if s.elapsed() > 10*time.Second && s.elapsed() < 50*time.Second {
+				return errors.Join(write(), errAway)
+			}
+			return write()
+		}
+		s.policy.Schedule = []time.Duration{10 * time.Minute}
+		s.run()
+		s.create(makeDelivery("a").obj())
+		s.wait(20 * time.Second)
+		s.label()
+		time.Sleep(time.Minute)
+		if n := len(s.seen()); n != 2 {
+			t.Errorf("%d requests a minute after the label, want 2", n)
+		}
+	})
+}
+
+// TestFlushLeavesWritesUnderWay ends the operator while the outcome of a request is being written.
+func TestFlushLeavesWritesUnderWay(t *testing.T) {
+	inVirtualTime(t, always(200), func(s *stack) {
+		writes := 0
+		s.patch = func(write func() error) error {
+			writes++
+			time.Sleep(3 * time.Second)
+			return write()
+		}
+		s.run()
+		s.create(makeDelivery("a").obj())
+		time.Sleep(time.Second)
+		s.stop()
+		if d := s.get("a"); writes != 1 || !d.IsDelivered() {
+			t.Errorf("%d writes, phase %s", writes, d.Status.Phase)
+		}
+	})
+}
+
+// TestRefusedEndIsOfferedAtAShutdown refuses an end, which is offered again every five minutes, and ends the operator
+// soon after the refusals have.
+func TestRefusedEndIsOfferedAtAShutdown(t *testing.T) {
+	inVirtualTime(t, always(200), func(s *stack) {
+		s.patch = broken(since(s, time.Minute), apierrors.NewForbidden(deliveries, "a", errors.New("denied by policy")))
+		s.run()
+		s.create(makeDelivery("a").obj())
+		s.wait(90 * time.Second)
+		s.stop()
+		if d := s.get("a"); !d.IsDelivered() {
+			t.Errorf("phase %s after the shutdown", d.Status.Phase)
+		}
+		s.run()
+		time.Sleep(time.Minute)
+		if n := len(s.seen()); n != 1 {
+			t.Errorf("%d requests, want 1", n)
+		}
+	})
+}

@@ -6,8 +6,10 @@ package delivery
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // flushPause is between two rounds of Flush.
@@ -16,9 +18,14 @@ const flushPause = 200 * time.Millisecond
 // Flush waits for the requests in flight and writes what the controller, which has stopped, could not: after a lost
 // lease or with the API server away. It returns when all is written, or with an error that counts what is not when ctx
 // ends. A write that another process has overtaken does no harm: it carries the resource version that it was based on.
+//
+// A status that the API server has refused to store is offered once more, as the next leader would not know of it.
 func (r *Reconciler) Flush(ctx context.Context) error {
-	for {
-		r.writeHeld(ctx)
+	for offered := false; ; offered = true {
+		r.forEach(ctx, r.ledger.left(), r.writeHeld)
+		if !offered {
+			r.forEach(ctx, r.ledger.unstored(), r.offerOnce)
+		}
 		unwritten, inFlight := r.ledger.load()
 		if unwritten == 0 && inFlight == 0 {
 			return nil
@@ -32,19 +39,39 @@ func (r *Reconciler) Flush(ctx context.Context) error {
 	}
 }
 
-// writeHeld tries once to write each outcome, as many at a time as the controller has workers for it.
-func (r *Reconciler) writeHeld(ctx context.Context) {
-	var working sync.WaitGroup
-	slots := make(chan struct{}, writers)
-	for _, key := range r.ledger.keys() {
-		slots <- struct{}{}
-		working.Go(func() {
-			defer func() { <-slots }()
-			if out := r.ledger.held(key); out != nil && ctx.Err() == nil {
-				// An error leaves the outcome where it was, for the next round.
-				_, _ = r.record(ctx, key, out)
+// Busy reports whether this process has sent what it has not recorded, or is sending.
+func (r *Reconciler) Busy() bool {
+	unwritten, inFlight := r.ledger.load()
+	return unwritten+inFlight > 0
+}
+
+// forEach calls write for each key, as many at a time as the controller has workers for it, until ctx ends.
+func (r *Reconciler) forEach(
+	ctx context.Context, keys []types.NamespacedName, write func(context.Context, types.NamespacedName),
+) {
+	var working errgroup.Group
+	working.SetLimit(writers)
+	for _, key := range keys {
+		working.Go(func() error {
+			if ctx.Err() == nil {
+				write(ctx, key)
 			}
+			return nil
 		})
 	}
-	working.Wait()
+	_ = working.Wait()
+}
+
+// writeHeld tries once to write an outcome. An error leaves it where it was, for the next round.
+func (r *Reconciler) writeHeld(ctx context.Context, key types.NamespacedName) {
+	if out := r.ledger.held(key); out != nil {
+		_, _ = r.record(ctx, key, out)
+	}
+}
+
+// offerOnce offers a refused status again. If it is refused again, that has been told before.
+func (r *Reconciler) offerOnce(ctx context.Context, key types.NamespacedName) {
+	if d, _, _ := r.read(ctx, key); d != nil && r.ledger.isRefused(key) {
+		_, _ = r.offerAgain(ctx, key, d)
+	}
 }

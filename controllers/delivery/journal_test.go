@@ -221,7 +221,7 @@ func (t *trial) requests(attempts []v1alpha1.Attempt, deleted bool) {
 // forbidden looks for requests at times when there must be none. What the operator cannot know yet is no offence.
 func (t *trial) forbidden() {
 	const slack = 2 * time.Second // a cut watch takes a while to come back
-	blind := t.h.Lag + slack
+	blind := t.h.Lag + t.h.Later + slack
 	for _, at := range t.posts {
 		if t.h.during(leaseGone, at) {
 			t.fail("request at %s without the lease", at)

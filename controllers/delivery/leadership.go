@@ -5,6 +5,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -29,9 +30,11 @@ const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 type Leadership struct {
 	resourcelock.Interface
 	duration time.Duration
+	busy     func() bool
 
 	mu      sync.Mutex
 	renewed time.Time
+	other   bool // whether another process was seen to hold the lease
 }
 
 // NewLeadership returns the lock that the replicas compete for: the Lease of the operator's name in namespace, or in
@@ -58,13 +61,43 @@ func NewLeadership(config *rest.Config, namespace string, duration, deadline tim
 	return &Leadership{Interface: lock, duration: duration}, nil
 }
 
+// KeepWhile has the lease run out instead of being released while busy returns true: whoever takes over at once would
+// repeat what this process has sent and still means to record. It is to be called before the election.
+func (l *Leadership) KeepWhile(busy func() bool) { l.busy = busy }
+
+// Get notices when the lease is another's.
+func (l *Leadership) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	record, raw, err := l.Interface.Get(ctx)
+	if err != nil {
+		return record, raw, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.other = record.HolderIdentity != "" && record.HolderIdentity != l.Identity(); l.other {
+		l.renewed = time.Time{}
+	}
+	return record, raw, nil
+}
+
 // Create records a renewal when the lease was created.
 func (l *Leadership) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	return l.renew(record, func() error { return l.Interface.Create(ctx, record) })
 }
 
-// Update records a renewal when the lease was updated.
+// Update records a renewal when the lease was updated. It refuses to release the lease of another process, which the
+// elector does if it was stopped during a renewal, and one that is to be kept.
 func (l *Leadership) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	if record.HolderIdentity != l.Identity() {
+		l.mu.Lock()
+		other := l.other
+		l.mu.Unlock()
+		switch {
+		case other:
+			return errors.New("the lease is another replica's by now")
+		case l.busy != nil && l.busy():
+			return errors.New("not everything is recorded that was sent: the lease is left to run out")
+		}
+	}
 	return l.renew(record, func() error { return l.Interface.Update(ctx, record) })
 }
 
@@ -76,7 +109,7 @@ func (l *Leadership) renew(record resourcelock.LeaderElectionRecord, write func(
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.renewed = began
+	l.renewed, l.other = began, false
 	if record.HolderIdentity != l.Identity() {
 		l.renewed = time.Time{} // released
 	}

@@ -19,8 +19,14 @@ import (
 // lock is a resource lock whose writes take a while and are answered with err.
 type lock struct {
 	resourcelock.Interface
-	takes time.Duration
-	err   error
+	takes  time.Duration
+	err    error
+	holder string
+	writes int
+}
+
+func (l *lock) Get(context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	return &resourcelock.LeaderElectionRecord{HolderIdentity: l.holder}, nil, l.err
 }
 
 func (l *lock) Identity() string { return "me" }
@@ -30,8 +36,10 @@ func (l *lock) Create(context.Context, resourcelock.LeaderElectionRecord) error 
 	return l.err
 }
 
-func (l *lock) Update(context.Context, resourcelock.LeaderElectionRecord) error {
+func (l *lock) Update(_ context.Context, record resourcelock.LeaderElectionRecord) error {
 	time.Sleep(l.takes)
+	l.writes++
+	l.holder = record.HolderIdentity
 	return l.err
 }
 
@@ -102,6 +110,20 @@ func TestLeadershipHolds(t *testing.T) {
 				t.Error(err)
 			}
 		}, 0, false},
+		"another was seen to hold it": {func(t *testing.T, l *Leadership, inner *lock) {
+			create(t, l)
+			inner.holder = "you"
+			if _, _, err := l.Get(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}, 0, false},
+		"it was seen to be the own one": {func(t *testing.T, l *Leadership, inner *lock) {
+			create(t, l)
+			inner.holder = "me"
+			if _, _, err := l.Get(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}, 12 * time.Second, true},
 		"won back after a release": {func(t *testing.T, l *Leadership, inner *lock) {
 			create(t, l)
 			err := errors.Join(write(l, inner, resourcelock.LeaderElectionRecord{}, 0, nil), write(l, inner, mine, 0, nil))
@@ -120,6 +142,34 @@ func TestLeadershipHolds(t *testing.T) {
 					t.Errorf("Holds(%s) = %t, want %t", tc.need, got, tc.want)
 				}
 			})
+		})
+	}
+}
+
+// TestRelease does what the elector does to release a lease: it reads it, and writes it without a holder.
+func TestRelease(t *testing.T) {
+	tests := map[string]struct {
+		holder string
+		busy   bool
+		want   string // the holder afterwards
+	}{
+		"its own":                           {"me", false, ""},
+		"its own, with something to record": {"me", true, "me"},
+		"another's by now":                  {"you", false, "you"},
+		"free already":                      {"", false, ""},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			inner := &lock{holder: tc.holder}
+			l := &Leadership{Interface: inner, duration: 20 * time.Second}
+			l.KeepWhile(func() bool { return tc.busy })
+			if _, _, err := l.Get(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			err := l.Update(t.Context(), resourcelock.LeaderElectionRecord{})
+			if refused := inner.writes == 0; inner.holder != tc.want || (err != nil) != refused {
+				t.Errorf("the lease is %q's, want %q (%v)", inner.holder, tc.want, err)
+			}
 		})
 	}
 }

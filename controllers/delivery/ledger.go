@@ -17,27 +17,35 @@ import (
 // duplicate: the conflict would come after the POST. Its size follows the deliveries that are pending.
 type ledger struct {
 	mu        sync.Mutex
+	start     time.Time // of this process, on its monotonic clock
 	entries   map[types.NamespacedName]*entry
 	unwritten int
 	inFlight  int
+	// forbidden is how many outcomes of a namespace the operator has been forbidden to write.
+	forbidden map[string]int
 }
 
 type entry struct {
 	uid types.UID
-	// resourceVersion is that of the own last write, or of a live read. A cached object that is older is not acted on.
+	// resourceVersion is the newest that is known: of the own last write, of a live read, or of a cached object that was
+	// acted on. A cached object that is older is not acted on.
 	resourceVersion string
-	// due is when attempt number dueNumber of dueRound may be made, on this process's monotonic clock.
-	due       time.Time
-	dueNumber int
-	dueRound  int32
-	// warned is when the wait for a Secret began that an event has told of, in Unix seconds as status has it.
-	warned int64
-	// sending is set from before a request until what came of it is settled.
-	sending bool
+	// due is when the attempt may be made that status.nextAttemptTime dueFor tells of, on this process's monotonic clock;
+	// dueFor is in Unix microseconds.
+	due    time.Time
+	dueFor int64
+	// waitFor is when the wait for a Secret began, in Unix seconds as status has it, and waitBegan when that was on this
+	// process's clock, counted from the ledger's start.
+	waitFor   int64
+	waitBegan time.Duration
 	// outcome has been reached, but its write is not acknowledged yet.
 	outcome *outcome
 	// unstored is the status that the API server refuses to store for good: what is known beyond the cache.
 	unstored *v1alpha1.WebhookDeliveryStatus
+	// sending is set from before a request until what came of it is settled.
+	sending bool
+	// warned is whether an event has told of the wait for a Secret.
+	warned bool
 	// gone is whether the API server was found not to have the object any more. It never comes back under that UID, so
 	// no version that the cache still comes to is acted on, one that others made before its deletion neither.
 	gone bool
@@ -48,10 +56,14 @@ type outcome struct {
 	delivery *v1alpha1.WebhookDelivery
 	attempt  attempt
 	status   v1alpha1.WebhookDeliveryStatus
+	// forbidden is whether the last write was: the operator lacks the right.
+	forbidden bool
 }
 
 func newLedger() *ledger {
-	return &ledger{entries: map[types.NamespacedName]*entry{}}
+	return &ledger{
+		start: time.Now(), entries: map[types.NamespacedName]*entry{}, forbidden: map[string]int{},
+	}
 }
 
 // held is the outcome of key that is still to be written; nil if there is none.
@@ -69,17 +81,48 @@ func (l *ledger) hold(key types.NamespacedName, out *outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entry(key, out.delivery.UID)
-	if e.outcome == nil {
-		l.unwritten++
-	}
+	l.dropOutcome(key, e)
 	e.outcome = out
+	l.unwritten++
 }
 
-func (l *ledger) dropOutcome(e *entry) {
-	if e.outcome != nil {
-		e.outcome = nil
-		l.unwritten--
+func (l *ledger) dropOutcome(key types.NamespacedName, e *entry) {
+	if e.outcome == nil {
+		return
 	}
+	l.setForbidden(key, e, false)
+	e.outcome = nil
+	l.unwritten--
+}
+
+// forbid remembers that the operator lacks the right to write key's outcome.
+func (l *ledger) forbid(key types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.entries[key]; e != nil && e.outcome != nil {
+		l.setForbidden(key, e, true)
+	}
+}
+
+func (l *ledger) setForbidden(key types.NamespacedName, e *entry, forbidden bool) {
+	switch {
+	case forbidden == e.outcome.forbidden:
+		return
+	case forbidden:
+		l.forbidden[key.Namespace]++
+	case l.forbidden[key.Namespace] > 1:
+		l.forbidden[key.Namespace]--
+	default:
+		delete(l.forbidden, key.Namespace)
+	}
+	e.outcome.forbidden = forbidden
+}
+
+// isForbidden reports whether there are outcomes in the namespace that the operator lacks the right to write.
+func (l *ledger) isForbidden(namespace string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.forbidden[namespace] > 0
 }
 
 // saw remembers that a live read showed the object at resourceVersion: what is older is not acted on.
@@ -96,7 +139,7 @@ func (l *ledger) wrote(key types.NamespacedName, uid types.UID, resourceVersion 
 	e := l.entry(key, uid)
 	e.resourceVersion = resourceVersion
 	e.unstored = nil
-	l.dropOutcome(e)
+	l.dropOutcome(key, e)
 }
 
 // refused remembers that status is d's, although the API server will not store it.
@@ -105,7 +148,7 @@ func (l *ledger) refused(key types.NamespacedName, uid types.UID, status *v1alph
 	defer l.mu.Unlock()
 	e := l.entry(key, uid)
 	e.unstored = status
-	l.dropOutcome(e)
+	l.dropOutcome(key, e)
 }
 
 // vanished remembers that the API server does not have d any more, whatever the cache says.
@@ -114,7 +157,7 @@ func (l *ledger) vanished(key types.NamespacedName, d *v1alpha1.WebhookDelivery)
 	defer l.mu.Unlock()
 	e := l.entry(key, d.UID)
 	e.gone = true
-	l.dropOutcome(e)
+	l.dropOutcome(key, e)
 }
 
 // entry returns key's entry for that UID, a new one if the last was another object's.
@@ -122,7 +165,7 @@ func (l *ledger) entry(key types.NamespacedName, uid types.UID) *entry {
 	e := l.entries[key]
 	if e == nil || e.uid != uid {
 		if e != nil {
-			l.dropOutcome(e)
+			l.dropOutcome(key, e)
 		}
 		e = &entry{uid: uid}
 		l.entries[key] = e
@@ -144,7 +187,8 @@ func (l *ledger) isStale(key types.NamespacedName, d *v1alpha1.WebhookDelivery) 
 	if e.resourceVersion != "" && isOlder(d.ResourceVersion, e.resourceVersion) {
 		return true
 	}
-	e.resourceVersion = ""
+	// Kept, as the other of the two views may be older, and be all that is left when d has lost its label.
+	e.resourceVersion = d.ResourceVersion
 	return false
 }
 
@@ -161,7 +205,7 @@ func (l *ledger) forget(key types.NamespacedName, cacheVersion string) bool {
 	if e.resourceVersion != "" && cacheVersion != "" && isOlder(cacheVersion, e.resourceVersion) {
 		return false
 	}
-	l.dropOutcome(e)
+	l.dropOutcome(key, e)
 	delete(l.entries, key)
 	return true
 }
@@ -195,20 +239,10 @@ func (l *ledger) due(
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entry(key, d.UID)
-	number := len(d.Status.Attempts) + 1
-	if e.dueNumber != number || e.dueRound != d.Status.Redeliveries {
-		e.due, e.dueNumber, e.dueRound = compute(), number, d.Status.Redeliveries
+	if next := d.Status.NextAttemptTime.UnixMicro(); e.dueFor != next {
+		e.due, e.dueFor = compute(), next
 	}
 	return e.due
-}
-
-// forgetDue makes due compute key's next wait anew.
-func (l *ledger) forgetDue(key types.NamespacedName) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if e := l.entries[key]; e != nil {
-		e.dueNumber = 0
-	}
 }
 
 // setDue remembers and returns when the attempt after out's may be made, counted from the end of out's request on this
@@ -222,23 +256,34 @@ func (l *ledger) setDue(key types.NamespacedName, out *outcome) time.Time {
 	defer l.mu.Unlock()
 	e := l.entry(key, out.delivery.UID)
 	e.due = out.attempt.finished.Add(next.Sub(out.attempt.end()) + attemptRounding)
-	e.dueNumber, e.dueRound = len(out.status.Attempts)+1, out.status.Redeliveries
+	e.dueFor = next.UnixMicro()
 	return e.due
 }
 
-// isWarned reports whether an event of this process has told of d's present wait for a Secret.
-func (l *ledger) isWarned(key types.NamespacedName, d *v1alpha1.WebhookDelivery) bool {
+// waited is how long d has waited for its Secret, and whether an event of this process has told of that. What this
+// process has seen of the wait it has by its monotonic clock: the wall clock may leap.
+func (l *ledger) waited(
+	key types.NamespacedName, d *v1alpha1.WebhookDelivery, now time.Time,
+) (waited time.Duration, warned bool) {
+	since := d.Status.WaitingSince
+	if since == nil {
+		return 0, false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.entries[key]
-	return e != nil && e.uid == d.UID && e.warned == d.Status.WaitingSince.Unix()
+	e, elapsed := l.entry(key, d.UID), now.Sub(l.start)
+	if e.waitFor != since.Unix() {
+		e.waitFor, e.warned = since.Unix(), false
+		e.waitBegan = elapsed - max(0, now.Sub(since.Time))
+	}
+	return elapsed - e.waitBegan, e.warned
 }
 
 // setWarned remembers that an event has told of d's present wait for a Secret.
 func (l *ledger) setWarned(key types.NamespacedName, d *v1alpha1.WebhookDelivery) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.entry(key, d.UID).warned = d.Status.WaitingSince.Unix()
+	l.entry(key, d.UID).warned = true
 }
 
 // begin and end stand around a request of key: from before it until what came of it is settled.
@@ -273,13 +318,21 @@ func (l *ledger) load() (unwritten, inFlight int) {
 	return l.unwritten, l.inFlight
 }
 
-// keys are the keys that have an unwritten outcome.
-func (l *ledger) keys() []types.NamespacedName {
+// left are the keys that have an unwritten outcome which nobody is about to write.
+func (l *ledger) left() []types.NamespacedName {
+	return l.keys(func(e *entry) bool { return e.outcome != nil && !e.sending })
+}
+
+// unstored are the keys whose status the API server has refused to store.
+func (l *ledger) unstored() []types.NamespacedName {
+	return l.keys(func(e *entry) bool { return e.unstored != nil })
+}
+
+func (l *ledger) keys(which func(*entry) bool) (keys []types.NamespacedName) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var keys []types.NamespacedName
 	for key, e := range l.entries {
-		if e.outcome != nil {
+		if which(e) {
 			keys = append(keys, key)
 		}
 	}

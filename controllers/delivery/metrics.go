@@ -63,7 +63,11 @@ var (
 		Name: "webhookdelivery_duplicate_attempts_total",
 		Help: "Attempts that turned out to have been made by another process too.",
 	})
-	// heldBackTotal counts attempts put off. cause: unwritten, lease.
+	leftOut = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "webhookdelivery_namespaces_left_out",
+		Help: "Namespaces of --namespaces in which the operator may not list deliveries.",
+	})
+	// heldBackTotal counts attempts put off. cause: unwritten, forbidden, lease.
 	heldBackTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "webhookdelivery_held_back_total",
 		Help: "Attempts put off because too many outcomes are unwritten or the lease is running out.",
@@ -96,6 +100,8 @@ const (
 const (
 	// heldBackUnwritten: --max-unwritten outcomes wait to be written.
 	heldBackUnwritten = "unwritten"
+	// heldBackForbidden: the operator lacks the right to write outcomes in that namespace.
+	heldBackForbidden = "forbidden"
 	// heldBackLease: the lease may end before the request.
 	heldBackLease = "lease"
 )
@@ -114,7 +120,7 @@ var undeliverableReasons = []v1alpha1.Reason{
 
 func init() {
 	metrics.Registry.MustRegister(attemptsTotal, attemptSeconds, finishedTotal, deliveredSeconds, lateSeconds,
-		staleTotal, writeErrorsTotal, duplicatesTotal, heldBackTotal, connectionsTotal, buildInfo)
+		staleTotal, writeErrorsTotal, duplicatesTotal, heldBackTotal, leftOut, connectionsTotal, buildInfo)
 	attemptsTotal.WithLabelValues(string(v1alpha1.PhaseDelivered))
 	for class, reason := range classReasons {
 		if class.IsAttempt() {
@@ -128,7 +134,7 @@ func init() {
 	for _, kind := range []string{writeConflict, writeRefused, writeGone, writeError} {
 		writeErrorsTotal.WithLabelValues(kind)
 	}
-	for _, cause := range []string{heldBackUnwritten, heldBackLease} {
+	for _, cause := range []string{heldBackUnwritten, heldBackForbidden, heldBackLease} {
 		heldBackTotal.WithLabelValues(cause)
 	}
 	for _, use := range []string{connectionOpened, connectionReused} {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +23,7 @@ import (
 	"github.com/webhookdelivery/operator/api/payload"
 	"github.com/webhookdelivery/operator/api/v1alpha1"
 	"github.com/webhookdelivery/operator/controllers/delivery/lanes"
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 // history is what happens to the operator and its surroundings in one run of the model. Everything in it is drawn
@@ -31,7 +31,8 @@ import (
 type history struct {
 	Objects []object
 	Faults  []fault
-	Lag     time.Duration
+	// Lag is how late the watches are; that of unfinished objects is later than that of labelled ones by Later.
+	Lag, Later time.Duration
 	// Slots are how many requests may be in flight, to one endpoint, too; Unwritten is --max-unwritten.
 	Slots, Unwritten int
 	// Namespaces is whether the operator watches listed namespaces.
@@ -95,6 +96,7 @@ func drawHistory(t *rapid.T) history {
 	lags := []time.Duration{0, 0, 50 * time.Millisecond, 3 * time.Second, 15 * time.Second}
 	h := history{
 		Lag:         rapid.SampledFrom(lags).Draw(t, "lag"),
+		Later:       rapid.SampledFrom([]time.Duration{0, 0, 0, time.Second, 5 * time.Second}).Draw(t, "later"),
 		Slots:       rapid.SampledFrom([]int{8, 1, 2}).Draw(t, "slots"),
 		Unwritten:   rapid.SampledFrom([]int{1024, 1, 2}).Draw(t, "unwritten"),
 		Namespaces:  oneIn(t, 4, "namespaces"),
@@ -146,9 +148,9 @@ func drawObject(t *rapid.T) object {
 }
 
 // TestModel runs random histories against the promises. A failure prints the history, made as small as it can be, and
-// the flag that repeats it; -rapid.checks sets how many are run on each processor.
+// the flag that repeats it; -rapid.checks sets how many are run on each processor that serves.
 func TestModel(t *testing.T) {
-	for range runtime.GOMAXPROCS(0) {
+	for range virtualtime.Processors() {
 		t.Run("processor", func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {
@@ -165,7 +167,7 @@ func TestModel(t *testing.T) {
 func (h history) run(t *testing.T) (broken []string) {
 	receiver := &scripted{histories: h.Objects, seen: map[string]int{}}
 	inVirtualTime(t, receiver.answer, func(s *stack) {
-		s.watchLag, s.secretReads = h.Lag, h.SecretReads
+		s.watchLag, s.mainLag, s.secretReads = h.Lag, h.Later, h.SecretReads
 		s.options.Limits = lanes.Limits{Total: h.Slots, PerEndpoint: h.Slots, PerNamespace: h.Slots}
 		s.options.MaxUnwritten = h.Unwritten
 		if h.Namespaces {
@@ -178,6 +180,7 @@ func (h history) run(t *testing.T) (broken []string) {
 			j.call(s)
 			return h.faultyWrite(s.elapsed(), write)
 		}
+		s.unlabel = func(write func() error) error { return h.faultyWrite(s.elapsed(), write) }
 		s.run()
 		var working sync.WaitGroup
 		working.Go(func() { h.interrupt(s) })

@@ -143,12 +143,11 @@ func (p Policy) planSuspended(d *v1alpha1.WebhookDelivery, now time.Time) step {
 	return s
 }
 
-// planWithoutSecret decides what to do about d, whose next attempt is due, while its Secret cannot be used for the
-// given reason. The polls thin out as the wait goes on, which needs no memory but status.waitingSince.
+// planWithoutSecret decides what to do about d, whose next attempt is due and which has waited, while its Secret cannot
+// be used for the given reason. The polls thin out as the wait goes on.
 func (p Policy) planWithoutSecret(
-	d *v1alpha1.WebhookDelivery, reason v1alpha1.Reason, message string, now time.Time,
+	d *v1alpha1.WebhookDelivery, reason v1alpha1.Reason, message string, waited time.Duration, now time.Time,
 ) step {
-	waited := waitedForSecret(d, now)
 	left := p.SecretWaitTimeout - waited
 	if left <= 0 {
 		return step{action: finish, reason: v1alpha1.ReasonSecretUnavailable, message: message}
@@ -158,14 +157,6 @@ func (p Policy) planWithoutSecret(
 		s.action, s.reason, s.message = note, reason, message
 	}
 	return s
-}
-
-// waitedForSecret is how long d has been waiting for its Secret.
-func waitedForSecret(d *v1alpha1.WebhookDelivery, now time.Time) time.Duration {
-	if d.Status.WaitingSince == nil {
-		return 0
-	}
-	return max(0, now.Sub(d.Status.WaitingSince.Time))
 }
 
 // dueTime is when the next attempt of d may be made: the zero time if there is nothing to wait for. The recorded time

@@ -179,6 +179,11 @@ func (r *Reconciler) written(
 		writeErrorsTotal.WithLabelValues(writeGone).Inc()
 		r.ledger.vanished(key, d)
 		return false, nil
+	case isForbidden(err) && !r.isCached(ctx, key, d.UID):
+		// Where a namespace is deleted, the rights in it may go before the last answer comes.
+		writeErrorsTotal.WithLabelValues(writeGone).Inc()
+		r.ledger.vanished(key, d)
+		return false, nil
 	case isRefusal(err):
 		writeErrorsTotal.WithLabelValues(writeRefused).Inc()
 		if r.ledger.known(key, d.UID) == nil {
@@ -188,6 +193,9 @@ func (r *Reconciler) written(
 		r.ledger.refused(key, d.UID, status)
 	default:
 		writeErrorsTotal.WithLabelValues(writeError).Inc()
+		if isForbidden(err) {
+			r.ledger.forbid(key)
+		}
 		return false, fmt.Errorf("writing the status: %w", err)
 	}
 	if isFinal(status.Phase) {
@@ -244,11 +252,22 @@ func isGone(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
+// isForbidden reports whether the operator lacks the right to write status in a namespace.
+func isForbidden(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot patch resource")
+}
+
+// isCached reports whether the cache has an object of that UID.
+func (r *Reconciler) isCached(ctx context.Context, key types.NamespacedName, uid types.UID) bool {
+	d, err := r.newest(ctx, key)
+	return err != nil || d != nil && d.UID == uid
+}
+
 // isRefusal reports whether the API server will not store this status however often it is asked: a policy forbids it,
 // it is invalid, or the object is too large. That the operator lacks the right to write any status is not a refusal of
-// this one: it is mended for all, and until then outcomes are kept and sending stops.
+// this one: it is mended for all, and until then outcomes are kept and nothing is sent in that namespace.
 func isRefusal(err error) bool {
-	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot patch resource") {
+	if isForbidden(err) {
 		return false
 	}
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||

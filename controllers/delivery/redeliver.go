@@ -40,9 +40,7 @@ func (r *Reconciler) accept(
 		return ctrl.Result{RequeueAfter: heldBackRetry}, nil
 	}
 	log.FromContext(ctx).Info("delivering again", "phase", d.Status.Phase)
-	result, err := r.write(ctx, key, d, afterAccept(d, now), staleRetry)
-	r.ledger.forgetDue(key)
-	return result, err
+	return r.write(ctx, key, d, afterAccept(d, now), staleRetry)
 }
 
 // unlabel is the second write: see accept.

@@ -75,7 +75,7 @@ func TestRedeliveryIsNotRepeatedByACrash(t *testing.T) {
 		s.run()
 		s.create(makeDelivery("a").obj())
 		time.Sleep(time.Minute)
-		s.unlabelled = errors.New("crash")
+		s.unlabel = broken(never, errors.New("crash"))
 		s.label()
 		time.Sleep(time.Second)
 		if d := s.get("a"); !d.Status.RedeliverAccepted || !isLabelled(d) {
@@ -85,7 +85,7 @@ func TestRedeliveryIsNotRepeatedByACrash(t *testing.T) {
 			t.Errorf("%d requests before the label is gone", posts)
 		}
 		s.stop()
-		s.unlabelled = nil
+		s.unlabel = nil
 		s.run()
 		time.Sleep(time.Hour)
 		if posts, _ := s.counts(); posts != 2 || s.get("a").Status.Redeliveries != 1 {

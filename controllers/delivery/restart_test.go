@@ -11,6 +11,9 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/webhookdelivery/operator/api/v1alpha1"
+	"github.com/webhookdelivery/operator/hack/virtualtime"
 )
 
 func TestMassRestartNeitherResetsNorBursts(t *testing.T) {
@@ -86,6 +89,32 @@ func TestClockLeapsInOneProcess(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWaitForASecretGoesByTheOwnClock is a wait that status has begin in the future, as the clock was set back since.
+func TestWaitForASecretGoesByTheOwnClock(t *testing.T) {
+	virtualtime.Test(t, func(t *testing.T) {
+		key := types.NamespacedName{Namespace: "tasks", Name: "a"}
+		l := newLedger()
+		check := func(d *v1alpha1.WebhookDelivery, want time.Duration, wantWarned bool) {
+			t.Helper()
+			if got, warned := l.waited(key, d, time.Now()); got != want || warned != wantWarned {
+				t.Errorf("waited %s, warned %t, want %s, %t", got, warned, want, wantWarned)
+			}
+		}
+		d := makeDelivery("a").waiting(v1alpha1.ReasonSecretNotFound, time.Now().Add(time.Hour)).obj()
+		check(d, 0, false)
+		time.Sleep(time.Minute)
+		check(d, time.Minute, false)
+		l.setWarned(key, d)
+		time.Sleep(time.Minute)
+		check(d, 2*time.Minute, true)
+		next := makeDelivery("a").waiting(v1alpha1.ReasonSecretNotFound, time.Now().Add(-10*time.Second)).obj()
+		check(next, 10*time.Second, false)
+		time.Sleep(time.Minute)
+		check(next, 70*time.Second, false)
+		check(makeDelivery("a").obj(), 0, false)
+	})
 }
 
 // TestClockLeapsDuringAnAttempt records an attempt whose start the wall clock told otherwise than it tells its end.

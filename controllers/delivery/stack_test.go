@@ -17,10 +17,12 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -63,14 +65,18 @@ type stack struct {
 	// namespaces are those that are watched; nil: all, by one informer.
 	namespaces map[string]cache.Config
 	watchLag   time.Duration
-	maySend    func() bool
+	// mainLag is how much later still the view of unfinished objects is.
+	mainLag time.Duration
+	maySend func() bool
 	// patch, if set, stands around every status write.
 	patch func(write func() error) error
 
 	// unanswered, if set, tells whether status writes get no answer.
 	unanswered func() bool
-	// unlabelled, if set, is the answer to every patch that is not of status.
-	unlabelled error
+	// forbids, if set, tells whether the operator lacks the right to write status in a namespace.
+	forbids func(namespace string) bool
+	// unlabel, if set, stands around every patch that takes a label away.
+	unlabel func(write func() error) error
 	// secretReads is how long it takes to read a Secret.
 	secretReads time.Duration
 
@@ -165,6 +171,10 @@ func (s *stack) newClient() client.WithWatch {
 		WithInterceptorFuncs(interceptor.Funcs{
 			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch,
 				opts ...client.SubResourcePatchOption) error {
+				if s.forbids != nil && s.forbids(o.GetNamespace()) {
+					return apierrors.NewForbidden(deliveries, o.GetName(), errors.New(
+						`User "operator" cannot patch resource "webhookdeliveries/status"`))
+				}
 				if s.unanswered != nil && s.unanswered() {
 					<-ctx.Done()
 					return ctx.Err()
@@ -185,10 +195,11 @@ func (s *stack) newClient() client.WithWatch {
 			},
 			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch,
 				opts ...client.PatchOption) error {
-				if s.unlabelled != nil {
-					return s.unlabelled
+				write := func() error { return c.Patch(ctx, o, p, opts...) }
+				if s.unlabel != nil {
+					return s.unlabel(write)
 				}
-				return c.Patch(ctx, o, p, opts...)
+				return write()
 			},
 			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object,
 				opts ...client.GetOption) error {
@@ -216,8 +227,8 @@ func (s *stack) run() {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	life := &running{cancel: cancel}
-	objects := s.newCache(CachedObjects(), func(d *v1alpha1.WebhookDelivery) bool { return !d.IsFinished() })
-	labelled := s.newCache(LabelledObjects(), isLabelled)
+	objects := s.newCache(CachedObjects(), func(d *v1alpha1.WebhookDelivery) bool { return !d.IsFinished() }, s.mainLag)
+	labelled := s.newCache(LabelledObjects(), isLabelled, 0)
 	var err error
 	life.sender, err = sender.New(sender.Config{
 		RequestTimeout: 10 * time.Second, UserAgent: "test", AllowHTTP: true, AllowedPorts: sender.DefaultPorts,
@@ -261,14 +272,16 @@ func (s *stack) run() {
 	s.running = life
 }
 
-// newCache returns a cache of the objects that are selected.
-func (s *stack) newCache(objects cache.ByObject, selects func(*v1alpha1.WebhookDelivery) bool) cache.Cache {
+// newCache returns a cache of the objects that are selected, which is later than others.
+func (s *stack) newCache(
+	objects cache.ByObject, selects func(*v1alpha1.WebhookDelivery) bool, later time.Duration,
+) cache.Cache {
 	c, err := cache.New(&rest.Config{}, cache.Options{
 		Scheme: s.client.Scheme(), Mapper: mapper(), DefaultNamespaces: s.namespaces,
 		ByObject: map[client.Object]cache.ByObject{&v1alpha1.WebhookDelivery{}: objects},
 		NewInformer: func(_ toolscache.ListerWatcher, o runtime.Object, resync time.Duration, ix toolscache.Indexers,
 		) toolscache.SharedIndexInformer {
-			return toolscache.NewSharedIndexInformer(&selected{s: s, selects: selects}, o, resync, ix)
+			return toolscache.NewSharedIndexInformer(&selected{s: s, selects: selects, later: later}, o, resync, ix)
 		},
 	})
 	if err != nil {
@@ -388,6 +401,7 @@ func (s *stack) counts() (posts, writes int) {
 type selected struct {
 	s       *stack
 	selects func(*v1alpha1.WebhookDelivery) bool
+	later   time.Duration
 
 	mu sync.Mutex
 	// known is what its client has been told of.
@@ -422,25 +436,30 @@ func (l *selected) Watch(options metav1.ListOptions) (watch.Interface, error) {
 	if err := l.s.client.List(context.Background(), &all); err != nil {
 		return nil, err
 	}
-	var missed []watch.Event
+	var missed, changed []watch.Event
 	gone := l.knows()
 	for i := range all.Items {
 		delete(gone, all.Items[i].UID)
 		if isOlder(options.ResourceVersion, all.Items[i].ResourceVersion) {
-			missed = append(missed, watch.Event{Type: watch.Modified, Object: &all.Items[i]})
+			changed = append(changed, watch.Event{Type: watch.Modified, Object: &all.Items[i]})
 		}
 	}
-	for _, d := range gone {
-		d = d.DeepCopy()
-		d.ResourceVersion = all.ResourceVersion
+	for _, d := range gone { // before what may have been created in its place
 		missed = append(missed, watch.Event{Type: watch.Deleted, Object: d})
 	}
-	w := l.s.delayed(in, missed, l.sees)
+	slices.SortFunc(changed, func(a, b watch.Event) int {
+		order, _ := resourceversion.CompareResourceVersion(versionOf(a), versionOf(b))
+		return order
+	})
+	missed = append(missed, changed...)
+	w := l.delayed(in, missed)
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
 	l.s.watches = append(l.s.watches, w)
 	return w, nil
 }
+
+func versionOf(e watch.Event) string { return e.Object.(*v1alpha1.WebhookDelivery).ResourceVersion }
 
 func (l *selected) knows() map[types.UID]*v1alpha1.WebhookDelivery {
 	l.mu.Lock()
@@ -486,12 +505,12 @@ type delayedWatch struct {
 }
 
 // delayed hands on what was missed, and then the events of in, as far as they are to be seen.
-func (s *stack) delayed(in watch.Interface, missed []watch.Event, sees func(*watch.Event) bool) *delayedWatch {
+func (l *selected) delayed(in watch.Interface, missed []watch.Event) *delayedWatch {
 	w := &delayedWatch{in: in, out: make(chan watch.Event), stop: make(chan struct{})}
 	queue := make(chan stamped, 10000)
 	go func() {
 		defer close(queue)
-		s.enqueue(queue, in, missed)
+		l.enqueue(queue, in, missed)
 	}()
 	go func() {
 		defer close(w.out)
@@ -501,7 +520,7 @@ func (s *stack) delayed(in watch.Interface, missed []watch.Event, sees func(*wat
 			case <-w.stop:
 				return
 			}
-			if !sees(&e.Event) {
+			if !l.sees(&e.Event) {
 				continue
 			}
 			select {
@@ -523,10 +542,10 @@ type stamped struct {
 
 // enqueue queues events until in ends. A minute after one that may have been kept from the client comes a bookmark, as
 // from an API server.
-func (s *stack) enqueue(queue chan<- stamped, in watch.Interface, missed []watch.Event) {
+func (l *selected) enqueue(queue chan<- stamped, in watch.Interface, missed []watch.Event) {
 	var newest, reached string
 	var bookmark, settled <-chan time.Time
-	add := func(e watch.Event) { queue <- stamped{inOrder(e, &newest), time.Now().Add(s.watchLag)} }
+	add := func(e watch.Event) { queue <- stamped{inOrder(e, &newest), time.Now().Add(l.s.watchLag + l.later)} }
 	for _, e := range missed {
 		add(e)
 	}
@@ -541,7 +560,7 @@ func (s *stack) enqueue(queue chan<- stamped, in watch.Interface, missed []watch
 				bookmark = time.After(time.Minute)
 			}
 		case <-bookmark:
-			bookmark, reached = nil, s.version()
+			bookmark, reached = nil, l.s.version()
 			settled = time.After(1) // by then, all that is older has come
 		case <-settled:
 			d := &v1alpha1.WebhookDelivery{}

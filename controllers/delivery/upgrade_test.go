@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/webhookdelivery/operator/api/v1alpha1"
 )
@@ -94,12 +95,16 @@ func TestStoredObjectsGoOn(t *testing.T) {
 	}
 	waiting, _ := load(t, "waiting-for-secret")
 	since := waiting.Status.WaitingSince.Time
-	got := p.planWithoutSecret(waiting, v1alpha1.ReasonSecretNotFound, "gone", since.Add(8*time.Second))
+	after := func(d time.Duration) step {
+		now := since.Add(d)
+		waited, _ := newLedger().waited(types.NamespacedName{}, waiting, now)
+		return p.planWithoutSecret(waiting, v1alpha1.ReasonSecretNotFound, "gone", waited, now)
+	}
+	got := after(8 * time.Second)
 	if diff := cmp.Diff(step{action: wait, after: 8 * time.Second}, got, cmp.AllowUnexported(step{})); diff != "" {
 		t.Errorf("waiting for its Secret (-want +got):\n%s", diff)
 	}
-	got = p.planWithoutSecret(waiting, v1alpha1.ReasonSecretNotFound, "gone", since.Add(p.SecretWaitTimeout))
-	if got.action != finish {
+	if got = after(p.SecretWaitTimeout); got.action != finish {
 		t.Errorf("an hour after the recorded start of the wait: action %d, want finish", got.action)
 	}
 	suspended, _ := load(t, "suspended")

@@ -5,4 +5,9 @@
 
 package virtualtime
 
+import "runtime"
+
+// Processors is how many bubbles can go on at the same time.
+func Processors() int { return runtime.GOMAXPROCS(0) }
+
 func shareProcessor() func() { return func() {} }

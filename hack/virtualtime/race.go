@@ -17,6 +17,9 @@ var sharing struct {
 	processors int // without any bubble
 }
 
+// Processors is how many bubbles can go on at the same time.
+func Processors() int { return 1 }
+
 // shareProcessor leaves all goroutines one processor until the function that it returns is called.
 func shareProcessor() func() {
 	sharing.Lock()

@@ -74,7 +74,7 @@ func check(t *testing.T, config *rest.Config) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := delivery.CheckCRD(t.Context(), live, nil); err != nil {
+	if _, err := delivery.CheckCRD(t.Context(), live, nil); err != nil {
 		return err.Error()
 	}
 	return ""

@@ -29,7 +29,7 @@ import (
 const stamp = "v9.8.7-stamped"
 
 // TestNamespacedInstall runs a manager with the rights and flags of config/overlays/namespaced alone, built as a release
-// is, with its version.
+// is, with its version, and with a namespace more in which it has no rights.
 func TestNamespacedInstall(t *testing.T) {
 	t.Parallel()
 	bare := startBare(t)
@@ -68,8 +68,10 @@ func TestNamespacedInstall(t *testing.T) {
 		t.Errorf("the receiver saw %q and %d more, want only %q", got, len(agents), want)
 	}
 	_, metrics := get(t, http.DefaultClient, m.MetricsURL(), "")
-	if !strings.Contains(metrics, `webhookdelivery_build_info{version="`+stamp+`"} 1`) {
-		t.Error("the metric build_info has not the version")
+	for _, want := range []string{`webhookdelivery_build_info{version="` + stamp + `"} 1`, "webhookdelivery_namespaces_left_out 1"} {
+		if !strings.Contains(metrics, want+"\n") {
+			t.Errorf("the metrics have no line %s", want)
+		}
 	}
 
 	ttl := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"ttlSecondsAfterFinished":0}}`))
@@ -144,7 +146,8 @@ func startNamespaced(
 	m, err := operator.Start(t.Context(), operator.Options{
 		Binary: binary, Kubeconfig: kubeconfig, LogFile: log,
 		Args: append(deployment.Spec.Template.Spec.Containers[0].Args, "--ca-bundle="+authority,
-			"--allow-cidrs=127.0.0.0/8", "--allowed-ports="+address.Port(), "--retention-interval=1s"),
+			"--allow-cidrs=127.0.0.0/8", "--allowed-ports="+address.Port(), "--retention-interval=1s",
+			"--namespaces="+namespace+",not-set-up"),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ type Config struct {
 	RequestTimeout time.Duration
 	// UserAgent is the User-Agent header. Required.
 	UserAgent string
-	// AllowHTTP accepts http URLs, which show the secret to the network. AllowedPorts says whether port 80 is open.
+	// AllowHTTP accepts http URLs, which show the secret to the network.
 	AllowHTTP bool
 
 	// CABundleFile names a file of PEM certificates of authorities to trust beside the system's. It is read again when it
@@ -44,7 +44,7 @@ type Config struct {
 	// AllowCIDRs opens ranges that are closed by default, DenyCIDRs closes ranges and wins. The metadata addresses of
 	// clouds stay closed in any case.
 	AllowCIDRs, DenyCIDRs []netip.Prefix
-	// AllowedPorts are the ports that may be connected to, DefaultPorts if empty.
+	// AllowedPorts are the ports that may be connected to, DefaultPortsFor AllowHTTP if empty.
 	AllowedPorts Ports
 
 	// MaxConnsPerEndpoint bounds the open connections to one scheme, host and port; a Send beyond it waits, inside its
@@ -69,7 +69,7 @@ type Config struct {
 // complete returns the configuration with its defaults, or what is wrong with it.
 func (c Config) complete() (Config, error) {
 	if len(c.AllowedPorts.ranges) == 0 {
-		c.AllowedPorts = DefaultPorts
+		c.AllowedPorts = DefaultPortsFor(c.AllowHTTP)
 	}
 	if c.MaxConnsPerEndpoint == 0 {
 		c.MaxConnsPerEndpoint = DefaultMaxConnsPerEndpoint

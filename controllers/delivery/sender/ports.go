@@ -15,6 +15,14 @@ var DefaultPorts = Ports{ranges: []portRange{
 	{443, 443}, {1024, 2378}, {2382, 6442}, {6444, 10249}, {10251, 10254}, {10257, 65535},
 }}
 
+// DefaultPortsFor returns DefaultPorts, and the http port with them where http URLs are allowed.
+func DefaultPortsFor(allowHTTP bool) Ports {
+	if !allowHTTP {
+		return DefaultPorts
+	}
+	return Ports{ranges: append([]portRange{{80, 80}}, DefaultPorts.ranges...)}
+}
+
 // Ports is a set of TCP ports. The zero value is empty.
 type Ports struct {
 	ranges []portRange

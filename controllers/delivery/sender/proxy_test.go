@@ -125,7 +125,7 @@ func TestProxyGuard(t *testing.T) {
 		"https://[fd00:ec2::254]/":        AddressDenied,
 		"https://" + proxy.addr + "/":     AddressDenied,
 		"https://receiver.test:22/":       AddressDenied,
-		"http://receiver.test:80/":        AddressDenied,
+		"http://receiver.test:81/":        AddressDenied,
 		"https://127.1/":                  InvalidURL,
 		"https://0x7f000001/":             InvalidURL,
 		"https://2130706433/":             InvalidURL,
