@@ -397,6 +397,8 @@ func (o *options) bindRetention(f *flag.FlagSet) {
 		ttl(&o.retention.Undeliverable))
 	f.DurationVar(&o.retention.Interval, "retention-interval", o.retention.Interval,
 		"how often finished objects are looked through")
+	f.Float64Var(&o.retention.DeletesPerSecond, "retention-deletes-per-second", o.retention.DeletesPerSecond,
+		"finished objects that may be deleted in a second: more than are created, or they pile up")
 }
 
 // list parses a comma-separated flag into values, replacing what they were.
@@ -464,5 +466,5 @@ func (o *options) logSettings(logger logr.Logger) {
 		"leaseDuration", o.leaseDuration, "renewDeadline", o.renewDeadline, "outcomeFlushTimeout", o.flushTimeout,
 		"ttlDelivered", retention.FormatTTL(o.retention.Delivered),
 		"ttlUndeliverable", retention.FormatTTL(o.retention.Undeliverable),
-		"jobs", o.jobs, "fetch", o.fetch.BindAddress)
+		"retentionDeletesPerSecond", o.retention.DeletesPerSecond, "jobs", o.jobs, "fetch", o.fetch.BindAddress)
 }

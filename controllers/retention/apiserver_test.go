@@ -222,7 +222,7 @@ func TestSweep(t *testing.T) {
 
 	config, answers := record(cfg)
 	start(t, config, Options{
-		Interval: 200 * time.Millisecond, Undeliverable: new(time.Hour), PageSize: 2, DeletesPerSecond: 100,
+		Interval: 200 * time.Millisecond, Undeliverable: new(time.Hour), PageSize: 2, DeletesPerSecond: 100, DeletesAtOnce: 4,
 	})
 	want := []string{"never", "own-long", "pending", "retrying", "undeliverable-young", "unseen"}
 	eventually(t, "what is due is gone", func() bool { return len(names(t, ns)) <= len(want) })
@@ -259,7 +259,7 @@ func TestNotEarlyAndNotLate(t *testing.T) {
 		d := create(t, ns, fmt.Sprint("after-", i), v1alpha1.PhaseDelivered, 0, new(int32(i)))
 		due[d.Name] = d.Status.CompletionTime.Truncate(time.Second).Add(time.Duration(i) * time.Second)
 	}
-	start(t, cfg, Options{Interval: interval, PageSize: 100, DeletesPerSecond: 1000})
+	start(t, cfg, Options{Interval: interval, PageSize: 100, DeletesPerSecond: 1000, DeletesAtOnce: 4})
 	began := time.Now()
 	gone := map[string]time.Time{}
 	eventually(t, "all are gone", func() bool {
@@ -415,7 +415,7 @@ func TestNamespacesOnly(t *testing.T) {
 		create(t, namespace, "zero", v1alpha1.PhaseDelivered, 0, new(int32(0)))
 	}
 	start(t, config, Options{
-		Interval: 100 * time.Millisecond, PageSize: 10, DeletesPerSecond: 100, Namespaces: []string{"mine"},
+		Interval: 100 * time.Millisecond, PageSize: 10, DeletesPerSecond: 100, DeletesAtOnce: 4, Namespaces: []string{"mine"},
 	})
 	eventually(t, "the one in its namespace is gone", func() bool { return len(names(t, "mine")) == 0 })
 	if diff := cmp.Diff([]string{"zero"}, names(t, "others")); diff != "" {

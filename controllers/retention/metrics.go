@@ -22,6 +22,12 @@ var (
 		Name: "webhookdelivery_retention_errors_total",
 		Help: "Lists and deletes of finished deliveries that failed; the next sweep tries again.",
 	}, []string{"operation"})
+	// overdueSeconds is set by each sweep that has listed everything.
+	overdueSeconds = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "webhookdelivery_retention_overdue_seconds",
+		Help: "How long the finished delivery that should have been deleted first was overdue when the last sweep began; " +
+			"0 if none was.",
+	})
 	// sweepSeconds measures the lists, complete or not.
 	sweepSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "webhookdelivery_retention_sweep_duration_seconds",
@@ -37,7 +43,7 @@ const (
 )
 
 func init() {
-	metrics.Registry.MustRegister(deletedTotal, errorsTotal, sweepSeconds)
+	metrics.Registry.MustRegister(deletedTotal, errorsTotal, overdueSeconds, sweepSeconds)
 	for _, phase := range []v1alpha1.Phase{v1alpha1.PhaseDelivered, v1alpha1.PhaseUndeliverable} {
 		deletedTotal.WithLabelValues(string(phase))
 	}

@@ -15,9 +15,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
@@ -38,8 +40,9 @@ type Options struct {
 	Delivered, Undeliverable *time.Duration
 	// PageSize is how many objects are listed by one request.
 	PageSize int64
-	// DeletesPerSecond bounds the deletes.
+	// DeletesPerSecond bounds the deletes, DeletesAtOnce how many of them are under way.
 	DeletesPerSecond float64
+	DeletesAtOnce    int
 	// Namespaces are the ones to sweep; none: all of them, by one list.
 	Namespaces []string
 }
@@ -47,7 +50,10 @@ type Options struct {
 // DefaultOptions keep what was delivered for a day and what could not be delivered for a week.
 func DefaultOptions() Options {
 	day, week := 24*time.Hour, 7*24*time.Hour
-	return Options{Interval: time.Minute, Delivered: &day, Undeliverable: &week, PageSize: 500, DeletesPerSecond: 100}
+	return Options{
+		Interval: time.Minute, Delivered: &day, Undeliverable: &week,
+		PageSize: 500, DeletesPerSecond: 200, DeletesAtOnce: 16,
+	}
 }
 
 // Validate returns an error if the options cannot be worked with.
@@ -59,6 +65,8 @@ func (o Options) Validate() error {
 		return errors.New("the page size of retention must be at least 1")
 	case o.DeletesPerSecond <= 0 || math.IsNaN(o.DeletesPerSecond):
 		return errors.New("retention must be allowed a positive number of deletes per second")
+	case o.DeletesAtOnce < 1:
+		return errors.New("retention must be allowed at least one delete at a time")
 	case o.Delivered != nil && *o.Delivered < 0 || o.Undeliverable != nil && *o.Undeliverable < 0:
 		return errors.New("the time that finished deliveries are kept must not be negative")
 	}
@@ -107,6 +115,8 @@ func (s *Sweeper) Start(ctx context.Context) error {
 		if err != nil {
 			errorsTotal.WithLabelValues(operationList).Inc()
 			s.log.Error(err, "finished deliveries could not all be listed")
+		} else {
+			overdueSeconds.Set(overdue(found, began).Seconds())
 		}
 		s.deleteWhenDue(ctx, found)
 	}
@@ -171,29 +181,51 @@ func (s *Sweeper) collect(
 	}
 }
 
+// overdue is how long the object that was due first has been due; 0 if none is.
+func overdue(found []due, now time.Time) time.Duration {
+	if len(found) == 0 {
+		return 0
+	}
+	return max(0, now.Sub(found[0].at))
+}
+
 // deleteWhenDue deletes each object when its time has come, and returns when the next sweep is to begin.
 func (s *Sweeper) deleteWhenDue(ctx context.Context, found []due) {
 	window, cancel := context.WithTimeout(ctx, s.options.Interval)
 	defer cancel()
-	failures := failures{}
+	var failures failures
+	var deletes errgroup.Group
+	deletes.SetLimit(s.options.DeletesAtOnce)
 	for _, d := range found {
 		if sleepUntil(window, d.at) != nil || s.limiter.Wait(window) != nil {
 			break
 		}
-		// A request that has begun may outlast the window.
-		err := s.deleter.delete(ctx, d.object)
-		switch {
-		case err == nil:
-			deletedTotal.WithLabelValues(string(d.phase)).Inc()
-		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-			// Gone, or no longer what it was: the next sweep sees what it has become.
-		case ctx.Err() == nil:
-			errorsTotal.WithLabelValues(operationDelete).Inc()
-			failures.add(d.object, err)
-		}
+		deletes.Go(func() error {
+			// A request that has begun may outlast the window.
+			if err := s.delete(ctx, d); err != nil {
+				failures.add(d.object, err)
+			}
+			return nil
+		})
 	}
+	_ = deletes.Wait()
 	failures.log(s.log)
 	<-window.Done()
+}
+
+// delete deletes one object, and returns what is worth telling.
+func (s *Sweeper) delete(ctx context.Context, d due) error {
+	err := s.deleter.delete(ctx, d.object)
+	switch {
+	case err == nil:
+		deletedTotal.WithLabelValues(string(d.phase)).Inc()
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		// Gone, or no longer what it was: the next sweep sees what it has become.
+	case ctx.Err() == nil:
+		errorsTotal.WithLabelValues(operationDelete).Inc()
+		return err
+	}
+	return nil
 }
 
 // sleepUntil returns at t, or with an error if ctx ends first.
@@ -210,12 +242,16 @@ func sleepUntil(ctx context.Context, t time.Time) error {
 
 // failures are the deletes of one sweep that failed, of which the first is worth telling.
 type failures struct {
+	sync.Mutex
+
 	count int
 	first object
 	err   error
 }
 
 func (f *failures) add(o object, err error) {
+	f.Lock()
+	defer f.Unlock()
 	if f.count++; f.count == 1 {
 		f.first, f.err = o, err
 	}

@@ -10,6 +10,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +40,7 @@ type world struct {
 	onList   func(namespace string, phase v1alpha1.Phase, token string) error
 	onDelete func(ctx context.Context, o object) error
 
+	mu      sync.Mutex
 	deleted []deletion
 	logged  []string
 }
@@ -48,12 +51,12 @@ type deletion struct {
 	At   time.Duration
 }
 
-// inVirtualTime runs test. Its options delete without a limit and list two objects a page.
+// inVirtualTime runs test. Its options delete without a limit, but one at a time, and list two objects a page.
 func inVirtualTime(t *testing.T, test func(*world)) {
 	virtualtime.Test(t, func(t *testing.T) {
 		options := DefaultOptions()
 		options.PageSize = 2
-		options.DeletesPerSecond = math.Inf(1)
+		options.DeletesPerSecond, options.DeletesAtOnce = math.Inf(1), 1
 		test(&world{t: t, start: time.Now(), options: options})
 	})
 }
@@ -116,6 +119,8 @@ func (w *world) delete(ctx context.Context, o object) error {
 			return err
 		}
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for i, f := range w.objects {
 		if f.object == o {
 			w.objects = append(w.objects[:i:i], w.objects[i+1:]...)
@@ -186,6 +191,57 @@ func TestDeletesAreBounded(t *testing.T) {
 		}
 		if len(got) < 850 || len(got) > 901 {
 			t.Errorf("%d deletes in 90 s, want about 10 a second", len(got))
+		}
+	})
+}
+
+// TestDeletesAtOnce has an API server that takes long: one delete after the other could not keep up.
+func TestDeletesAtOnce(t *testing.T) {
+	inVirtualTime(t, func(w *world) {
+		w.options.DeletesPerSecond, w.options.DeletesAtOnce = 100, 8
+		for i := range 1000 {
+			w.add(fmt.Sprint(i), 48*time.Hour, nil)
+		}
+		var under, most atomic.Int32
+		w.onDelete = func(context.Context, object) error {
+			if n := under.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			time.Sleep(50 * time.Millisecond)
+			under.Add(-1)
+			return nil
+		}
+		got := w.run(30 * time.Second)
+		if len(got) != 1000 || got[999].At > 11*time.Second || most.Load() > 8 {
+			t.Errorf("%d deletes, %d at once, the last after %v; want 1000, at most 8 and 11 s",
+				len(got), most.Load(), got[len(got)-1].At)
+		}
+	})
+}
+
+func TestOverdue(t *testing.T) {
+	inVirtualTime(t, func(w *world) {
+		w.options.DeletesPerSecond = 1
+		for i := range 90 {
+			w.add(fmt.Sprint(i), 24*time.Hour+time.Duration(100-i)*time.Minute, nil)
+		}
+		overdueSeconds.Set(-1)
+		var got []time.Duration // as each sweep finds it
+		w.onList = func(_ string, phase v1alpha1.Phase, token string) error {
+			if phase == v1alpha1.PhaseDelivered && token == "" {
+				seconds := testutil.ToFloat64(overdueSeconds)
+				got = append(got, time.Duration(seconds*float64(time.Second)).Round(time.Minute))
+			}
+			if time.Since(w.start) > 4*time.Minute-time.Second {
+				return errors.New("away")
+			}
+			return nil
+		}
+		w.run(6*time.Minute + time.Second)
+		// The first 60 are gone by the second sweep, and all by the third; those that fail tell nothing.
+		want := []time.Duration{0, 100 * time.Minute, 40 * time.Minute, 0, 0, 0, 0}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("overdue (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -395,6 +451,7 @@ func TestOptionsAreRefused(t *testing.T) {
 		"interval":      func(o *Options) { o.Interval = 0 },
 		"page size":     func(o *Options) { o.PageSize = 0 },
 		"rate":          func(o *Options) { o.DeletesPerSecond = 0 },
+		"at once":       func(o *Options) { o.DeletesAtOnce = 0 },
 		"no number":     func(o *Options) { o.DeletesPerSecond = math.NaN() },
 		"delivered":     func(o *Options) { o.Delivered = new(-time.Second) },
 		"undeliverable": func(o *Options) { o.Undeliverable = new(-time.Second) },
