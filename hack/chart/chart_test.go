@@ -136,8 +136,9 @@ func TestChartMakesWhatKustomizeMakes(t *testing.T) {
 		"jobs":           {"jobs: {enabled: true}", []string{"jobs"}},
 		"namespaced":     {"namespaces: [tasks]", []string{"namespaced"}},
 		"without policy": {"policy: {enabled: false}", []string{"without-policy"}},
-		"everything": {"fetch: {enabled: true}\njobs: {enabled: true}\nnamespaces: [tasks]\npolicy: {enabled: false}",
-			[]string{"fetch", "jobs", "namespaced", "without-policy"}},
+		"http":           {"allowHTTP: true", []string{"allow-http"}},
+		"everything": {"allowHTTP: true\nfetch: {enabled: true}\njobs: {enabled: true}\nnamespaces: [tasks]\npolicy: {enabled: false}",
+			[]string{"allow-http", "fetch", "jobs", "namespaced", "without-policy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rendered := mustRender(t, namespace, image+tc.values)
@@ -178,13 +179,15 @@ func TestEveryValueCounts(t *testing.T) {
 		"namespaces": {set: "namespaces: [tasks, more-tasks]", want: "--namespaces=tasks,more-tasks",
 			gone: "kind: ClusterRoleBinding\nmetadata:\n  labels:\n    app.kubernetes.io/name: webhook-delivery-operator\n" +
 				"  name: webhook-delivery-operator\n"},
-		"jobs.enabled":     {set: "jobs: {enabled: true}", want: "- --jobs\n"},
-		"fetch.enabled":    {set: "fetch: {enabled: true}", want: `secretName: "webhook-delivery-fetch-tls"`},
-		"fetch.secretName": {set: "fetch: {enabled: true, secretName: tls}", want: `secretName: "tls"`},
-		"policy.enabled":   {set: "policy: {enabled: false}", gone: "ValidatingAdmissionPolicy"},
-		"crds.enabled":     {set: "crds: {enabled: false}", gone: "CustomResourceDefinition"},
-		"crds.keep":        {set: "crds: {keep: false}", gone: "helm.sh/resource-policy"},
-		"extraArgs":        {set: "extraArgs: [--allow-http]", want: `- "--allow-http"`},
+		"jobs.enabled":                  {set: "jobs: {enabled: true}", want: "- --jobs\n"},
+		"fetch.enabled":                 {set: "fetch: {enabled: true}", want: `secretName: "webhook-delivery-fetch-tls"`},
+		"fetch.secretName":              {set: "fetch: {enabled: true, secretName: tls}", want: `secretName: "tls"`},
+		"policy.enabled":                {set: "policy: {enabled: false}", gone: "ValidatingAdmissionPolicy"},
+		"allowHTTP":                     {set: "allowHTTP: true", want: "- --allow-http\n", gone: "https-only.webhookdelivery.dev"},
+		"crds.enabled":                  {set: "crds: {enabled: false}", gone: "CustomResourceDefinition"},
+		"crds.keep":                     {set: "crds: {keep: false}", gone: "helm.sh/resource-policy"},
+		"extraArgs":                     {set: "extraArgs: [--max-requests=9]", want: `- "--max-requests=9"`},
+		"terminationGracePeriodSeconds": {set: "terminationGracePeriodSeconds: 90", want: "terminationGracePeriodSeconds: 90\n"},
 		"extraVolumes": {set: "extraVolumes: [{name: ca, configMap: {name: authorities}}]\nfetch: {enabled: true}",
 			want: "          name: authorities\n"},
 		"extraVolumeMounts": {set: "extraVolumes: [{name: ca, emptyDir: {}}]\nextraVolumeMounts: [{name: ca, mountPath: /ca}]",
@@ -242,7 +245,7 @@ func leaves(path string, value any) (paths []string) {
 func TestSchemaRefuses(t *testing.T) {
 	for _, values := range []string{
 		"replica: 1", "replicas: two", "jobs: true", "namespaces: tasks", "namespaces: [Tasks]", "extraArgs: [jobs]",
-		"goMemLimit: a lot", "image: {pullPolicy: Sometimes}",
+		"goMemLimit: a lot", "goMemLimit: 460Mi", "image: {pullPolicy: Sometimes}", "terminationGracePeriodSeconds: 0",
 	} {
 		t.Run(values, func(t *testing.T) {
 			out, err := render(t, namespace, values)

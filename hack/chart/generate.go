@@ -25,6 +25,7 @@ type feature struct {
 }
 
 var features = []feature{
+	{component: "allow-http", condition: "$.Values.allowHTTP"},
 	{component: "fetch", condition: "$.Values.fetch.enabled", texts: map[string]template{
 		"webhook-delivery-fetch-tls": "{{ $.Values.fetch.secretName | quote }}",
 	}},

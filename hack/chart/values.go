@@ -30,6 +30,8 @@ var settings = []setting{
 	{object: deployment, path: container + "/image",
 		value: template(`"{{ $.Values.image.repository }}:{{ $.Values.image.tag | default $.Chart.AppVersion }}"`)},
 	{object: deployment, path: container + "/imagePullPolicy", value: block("$.Values.image.pullPolicy"), absent: true},
+	{object: deployment, path: pod + "/terminationGracePeriodSeconds",
+		value: template("{{ $.Values.terminationGracePeriodSeconds }}")},
 	{object: deployment, path: container + "/resources", value: block("$.Values.resources")},
 	{object: deployment, path: container + "/env/0/value", value: template("{{ $.Values.goMemLimit | quote }}")},
 	{object: deployment, path: container + "/args/-", value: guarded{"range $arg := $.Values.extraArgs",
