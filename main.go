@@ -125,7 +125,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	if rights != nil {
-		if err := mgr.Add(rights); err != nil {
+		if err := rights.SetupWithManager(mgr, r); err != nil {
 			return fmt.Errorf("adding the watch over the namespaces: %w", err)
 		}
 	}

@@ -16,33 +16,43 @@ import (
 const flushPause = 200 * time.Millisecond
 
 // Flush waits for the requests in flight and writes what the controller, which has stopped, could not: after a lost
-// lease or with the API server away. It returns when all is written, or with an error that counts what is not when ctx
-// ends. A write that another process has overtaken does no harm: it carries the resource version that it was based on.
+// lease or with the API server away. It returns when all is written, or with an error that counts what is not: when ctx
+// ends, or when the operator has lacked the right to write all that is left for a moment. A write that
+// another process has overtaken does no harm: it carries the resource version that it was based on.
 //
 // A status that the API server has refused to store is offered once more, as the next leader would not know of it.
 func (r *Reconciler) Flush(ctx context.Context) error {
+	busy := time.Now()
 	for offered := false; ; offered = true {
 		r.forEach(ctx, r.ledger.left(), r.writeHeld)
 		if !offered {
 			r.forEach(ctx, r.ledger.unstored(), r.offerOnce)
 		}
 		unwritten, inFlight := r.ledger.load()
-		if unwritten == 0 && inFlight == 0 {
+		if unwritten+inFlight == 0 {
 			return nil
+		}
+		if r.Busy() {
+			busy = time.Now()
+		}
+		if ctx.Err() != nil || time.Since(busy) >= rightsConfirmation {
+			return fmt.Errorf("%d outcomes unwritten and %d requests in flight: these attempts will be repeated",
+				unwritten, inFlight)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d outcomes unwritten and %d requests in flight: these attempts will be repeated",
-				unwritten, inFlight)
 		case <-time.After(flushPause):
 		}
 	}
 }
 
-// Busy reports whether this process has sent what it has not recorded, or is sending.
+// isForbidden reports whether there are outcomes that this process has not the right to write.
+func (r *Reconciler) isForbidden() bool { return r.ledger.hopeless() > 0 }
+
+// Busy reports whether this process is sending, or has sent what it has not recorded and has the right to.
 func (r *Reconciler) Busy() bool {
 	unwritten, inFlight := r.ledger.load()
-	return unwritten+inFlight > 0
+	return unwritten+inFlight > r.ledger.hopeless()
 }
 
 // forEach calls write for each key, as many at a time as the controller has workers for it, until ctx ends.

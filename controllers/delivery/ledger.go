@@ -95,12 +95,12 @@ func (l *ledger) dropOutcome(key types.NamespacedName, e *entry) {
 	l.unwritten--
 }
 
-// forbid remembers that the operator lacks the right to write key's outcome.
-func (l *ledger) forbid(key types.NamespacedName) {
+// failed remembers that key's outcome could not be written, and whether for want of the right to.
+func (l *ledger) failed(key types.NamespacedName, forbidden bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e := l.entries[key]; e != nil && e.outcome != nil {
-		l.setForbidden(key, e, true)
+		l.setForbidden(key, e, forbidden)
 	}
 }
 
@@ -116,6 +116,16 @@ func (l *ledger) setForbidden(key types.NamespacedName, e *entry, forbidden bool
 		delete(l.forbidden, key.Namespace)
 	}
 	e.outcome.forbidden = forbidden
+}
+
+// hopeless is how many of the unwritten outcomes the operator lacks the right to write.
+func (l *ledger) hopeless() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, count := range l.forbidden {
+		n += count
+	}
+	return n
 }
 
 // isForbidden reports whether there are outcomes in the namespace that the operator lacks the right to write.
@@ -323,9 +333,10 @@ func (l *ledger) left() []types.NamespacedName {
 	return l.keys(func(e *entry) bool { return e.outcome != nil && !e.sending })
 }
 
-// unstored are the keys whose status the API server has refused to store.
+// unstored are the keys whose status the API server has refused to store, and that have no outcome which would store it
+// along.
 func (l *ledger) unstored() []types.NamespacedName {
-	return l.keys(func(e *entry) bool { return e.unstored != nil })
+	return l.keys(func(e *entry) bool { return e.unstored != nil && e.outcome == nil && !e.sending })
 }
 
 func (l *ledger) keys(which func(*entry) bool) (keys []types.NamespacedName) {

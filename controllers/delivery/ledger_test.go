@@ -85,3 +85,48 @@ func TestLedgerForget(t *testing.T) {
 		})
 	}
 }
+
+// TestLedgerUnstored offers a refused status again only where no outcome would store it along.
+func TestLedgerUnstored(t *testing.T) {
+	key := types.NamespacedName{Namespace: "tasks", Name: "a"}
+	l := newLedger()
+	l.refused(key, "uid-a", &v1alpha1.WebhookDeliveryStatus{})
+	if n := len(l.unstored()); n != 1 {
+		t.Errorf("%d refused, want 1", n)
+	}
+	l.begin(key, "uid-a")
+	if n := len(l.unstored()); n != 0 {
+		t.Errorf("%d refused during the next attempt, want none", n)
+	}
+	l.hold(key, &outcome{delivery: makeDelivery("a").obj()})
+	l.end(key)
+	if refused, left := len(l.unstored()), len(l.left()); refused != 0 || left != 1 {
+		t.Errorf("%d refused and %d outcomes after the next attempt, want none and 1", refused, left)
+	}
+}
+
+// TestLedgerForbidden counts outcomes by what last came of writing them.
+func TestLedgerForbidden(t *testing.T) {
+	a, b := types.NamespacedName{Namespace: "tasks", Name: "a"}, types.NamespacedName{Namespace: "tasks", Name: "b"}
+	l := newLedger()
+	for _, step := range []struct {
+		do   func()
+		want int
+	}{
+		{func() { l.failed(a, true) }, 0}, // nothing is held
+		{func() { l.hold(a, &outcome{delivery: makeDelivery("a").obj()}) }, 0},
+		{func() { l.hold(b, &outcome{delivery: makeDelivery("b").obj()}) }, 0},
+		{func() { l.failed(a, true) }, 1},
+		{func() { l.failed(a, true) }, 1},
+		{func() { l.failed(b, true) }, 2},
+		{func() { l.failed(a, false) }, 1},
+		{func() { l.hold(b, &outcome{delivery: makeDelivery("b").obj()}) }, 0},
+		{func() { l.failed(b, true) }, 1},
+		{func() { l.wrote(b, "uid-b", "2") }, 0},
+	} {
+		step.do()
+		if got := l.hopeless(); got != step.want || l.isForbidden("tasks") != (step.want > 0) || l.isForbidden("other") {
+			t.Errorf("%d outcomes are forbidden, want %d", got, step.want)
+		}
+	}
+}

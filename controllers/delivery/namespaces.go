@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
@@ -27,12 +28,20 @@ const (
 type Rights struct {
 	live                client.Reader
 	namespaces, without []string
+	wanted              func() bool
 }
 
 // NewRights returns a Rights for the listed namespaces, of which the process was started without some.
 func NewRights(live client.Reader, namespaces, without []string) *Rights {
 	leftOut.Set(float64(len(without)))
 	return &Rights{live: live, namespaces: namespaces, without: without}
+}
+
+// SetupWithManager adds r to mgr. It lets the process go on while reconciler has outcomes that it lacks the right to
+// write: they are written once that is back, and would be sent again by another process.
+func (r *Rights) SetupWithManager(mgr ctrl.Manager, reconciler *Reconciler) error {
+	r.wanted = reconciler.isForbidden
+	return mgr.Add(r)
 }
 
 // Start returns an error that tells what has changed, or nil when ctx ends.
@@ -48,7 +57,7 @@ func (r *Rights) Start(ctx context.Context) error {
 		switch {
 		case err != nil:
 			log.FromContext(ctx).V(1).Info("the rights in the listed namespaces are not known", "error", err)
-		case slices.Equal(forbidden, r.without):
+		case slices.Equal(forbidden, r.without) || r.wanted():
 			changes = 0
 		default:
 			if changes++; changes > 1 {

@@ -38,15 +38,20 @@ func TestRights(t *testing.T) {
 		refused []span
 		away    span
 		ends    time.Duration // 0: never
+		wanted  time.Duration // until when outcomes wait for the right
 	}{
-		"nothing changes":                        {nil, nil, span{}, 0},
-		"one was left out, and stays so":         {[]string{"b"}, []span{{0, time.Hour}}, span{}, 0},
-		"deleted before the takeover":            {nil, []span{{0, time.Hour}}, span{}, 5 * time.Second},
-		"deleted later":                          {nil, []span{{30 * time.Second, time.Hour}}, span{}, 65 * time.Second},
-		"set up after it was left out":           {[]string{"b"}, []span{{0, 10 * time.Minute}}, span{}, 10*time.Minute + 5*time.Second},
-		"refused for a moment":                   {nil, []span{{0, time.Second}, {60 * time.Second, 61 * time.Second}}, span{}, 0},
-		"the API server away":                    {nil, nil, span{0, 30 * time.Minute}, 0},
-		"the API server away as a change begins": {nil, []span{{0, time.Hour}}, span{time.Second, 3 * time.Minute}, 185 * time.Second},
+		"nothing changes":                {},
+		"one was left out, and stays so": {without: []string{"b"}, refused: []span{{0, time.Hour}}},
+		"deleted before the takeover":    {refused: []span{{0, time.Hour}}, ends: 5 * time.Second},
+		"deleted later":                  {refused: []span{{30 * time.Second, time.Hour}}, ends: 65 * time.Second},
+		"set up after it was left out":   {without: []string{"b"}, refused: []span{{0, 10 * time.Minute}}, ends: 605 * time.Second},
+		"deleted later, and outcomes wait for the right": {refused: []span{{30 * time.Second, time.Hour}},
+			wanted: 2 * time.Minute, ends: 125 * time.Second},
+		"the right is back while outcomes wait for it": {refused: []span{{30 * time.Second, 90 * time.Second}}, wanted: 2 * time.Minute},
+		"refused for a moment, twice":                  {refused: []span{{0, time.Second}, {65 * time.Second, 66 * time.Second}}},
+		"the API server away":                          {away: span{0, 30 * time.Minute}},
+		"the API server away as a change begins": {refused: []span{{0, time.Hour}}, away: span{time.Second, 3 * time.Minute},
+			ends: 185 * time.Second},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -64,6 +69,7 @@ func TestRights(t *testing.T) {
 					}
 					return nil
 				}}, []string{"a", "b"}, tc.without)
+				r.wanted = func() bool { return time.Since(start) < tc.wanted }
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 				defer cancel()
 				err := r.Start(ctx)
@@ -101,6 +107,21 @@ func TestOneNamespaceWithoutRights(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		if posts, _ := s.counts(); posts != 70 {
 			t.Errorf("%d requests in the end, want 70", posts)
+		}
+	})
+}
+
+// TestShutdownDoesNotWaitForRights ends the operator while an outcome waits that it may not write.
+func TestShutdownDoesNotWaitForRights(t *testing.T) {
+	inVirtualTime(t, always(200), func(s *stack) {
+		s.forbids = func(namespace string) bool { return namespace == "tasks" }
+		s.run()
+		s.create(makeDelivery("a").obj())
+		time.Sleep(time.Second)
+		began := time.Now()
+		s.stop()
+		if took := time.Since(began); took > rightsConfirmation+time.Second || s.lost != 1 {
+			t.Errorf("the shutdown took %s and left %d outcomes, want a moment and 1", took, s.lost)
 		}
 	})
 }

@@ -193,9 +193,7 @@ func (r *Reconciler) written(
 		r.ledger.refused(key, d.UID, status)
 	default:
 		writeErrorsTotal.WithLabelValues(writeError).Inc()
-		if isForbidden(err) {
-			r.ledger.forbid(key)
-		}
+		r.ledger.failed(key, isForbidden(err))
 		return false, fmt.Errorf("writing the status: %w", err)
 	}
 	if isFinal(status.Phase) {
