@@ -35,58 +35,76 @@ var flavours = []flavour{
 	}},
 }
 
-// bare is the flavour that the others are compared with.
-const bare = 3
+// reference is the flavour that the others are compared with.
+const reference = "nothing"
 
-// admission compares the rate of bare creates of what is shipped with that of the same CRD without validation, and
-// tells what each part of the difference costs, of creations and of the status writes that follow. No manager runs.
+// compared are the flavours to measure, and how often. Among other scenarios it is the goal's two alone, but more
+// often: the rate of one second says little on a machine that is shared.
+func compared(s settings) (chosen []flavour, rounds int) {
+	if s.scenario != "" {
+		return flavours, s.fewerRounds()
+	}
+	for _, v := range flavours {
+		if v.strip == nil || v.name == reference {
+			chosen = append(chosen, v)
+		}
+	}
+	return chosen, 3 * s.rounds
+}
+
+// admission compares the rate of bare creates of what is shipped with that of the same CRD without validation. Run
+// alone, it tells what each part of the difference costs, of creations and of the status writes that follow. No
+// manager runs.
 func admission(ctx context.Context, s settings) (f figures, err error) {
 	t, err := newTemplate("https://receiver.example/webhook", defaultPayload, v1alpha1.WebhookDeliveryStatus{})
 	if err != nil {
 		return f, err
 	}
-	creates, writes := make([][]run, len(flavours)), make([][]run, len(flavours))
+	chosen, rounds := compared(s)
+	detailed := len(chosen) == len(flavours)
+	creates, writes := map[string][]run{}, map[string][]run{}
 	err = within(ctx, s, false, func(ctx context.Context, c *cluster) error {
-		if err := c.createFlavours(ctx, t); err != nil {
+		if err := c.createFlavours(ctx, chosen, t); err != nil {
 			return err
 		}
-		for round := range s.fewerRounds() + 1 {
+		for round := range rounds + 1 {
 			// Each begins once: what the API server collects of the garbage of one may fall to the next.
-			for turn := range flavours {
-				i := (round + turn) % len(flavours)
-				group := flavours[i].group
-				created, written, err := c.bareRuns(ctx, s.count(1000), group, inGroup(t, group))
+			for turn := range chosen {
+				v := chosen[(round+turn)%len(chosen)]
+				created, written, err := c.bareRuns(ctx, s.count(1000), v.group, inGroup(t, v.group), detailed)
 				if err != nil {
 					return err
 				}
 				if round > 0 { // the first warms up
-					creates[i], writes[i] = append(creates[i], created), append(writes[i], written)
+					creates[v.name], writes[v.name] = append(creates[v.name], created), append(writes[v.name], written)
 				}
 			}
 		}
 		return nil
 	})
-	f.add("bare_per_second", medianOf(creates[bare], run.perSecond))
-	f.add("shipped_per_second", medianOf(creates[0], run.perSecond))
-	f.add("ratio", medianRatio(creates[0], creates[bare], run.perSecond))
+	f.add("bare_per_second", medianOf(creates[reference], run.perSecond))
+	f.add("shipped_per_second", medianOf(creates[flavours[0].name], run.perSecond))
+	f.add("ratio", medianRatio(creates[flavours[0].name], creates[reference], run.perSecond))
 	for _, kind := range []struct {
 		name string
-		runs [][]run
+		runs map[string][]run
 	}{{"create", creates}, {"status", writes}} {
-		for i, v := range flavours {
-			f.add(v.name+"_"+kind.name+"_ratio", medianRatio(kind.runs[i], kind.runs[bare], run.perSecond))
+		if !detailed && kind.name == "status" {
+			break
 		}
-		for i, v := range flavours { // all rounds together: the median of small numbers is coarse
-			f.add(v.name+"_"+kind.name+"_apiserver_cpu_seconds_per_1000",
-				sum(kind.runs[i]).per1000(usage.ofAPIServer))
+		for _, v := range chosen {
+			f.add(v.name+"_"+kind.name+"_ratio", medianRatio(kind.runs[v.name], kind.runs[reference], run.perSecond))
+		}
+		for _, v := range chosen { // all rounds together: the median of small numbers is coarse
+			f.add(v.name+"_"+kind.name+"_apiserver_cpu_seconds_per_1000", sum(kind.runs[v.name]).per1000(usage.ofAPIServer))
 		}
 	}
 	return f, err
 }
 
 // createFlavours creates the CRDs beside the product's own.
-func (c *cluster) createFlavours(ctx context.Context, t template) error {
-	for _, v := range flavours {
+func (c *cluster) createFlavours(ctx context.Context, chosen []flavour, t template) error {
+	for _, v := range chosen {
 		if v.strip == nil {
 			continue
 		}
@@ -103,8 +121,10 @@ func (c *cluster) createFlavours(ctx context.Context, t template) error {
 	return nil
 }
 
-// bareRuns creates objects, and then writes the status of each.
-func (c *cluster) bareRuns(ctx context.Context, count int, group string, t template) (created, written run, err error) {
+// bareRuns creates objects, and then, if asked to, writes the status of each.
+func (c *cluster) bareRuns(
+	ctx context.Context, count int, group string, t template, write bool,
+) (created, written run, err error) {
 	status, err := json.Marshal(deliveredStatus())
 	if err != nil {
 		return created, written, err
@@ -121,7 +141,7 @@ func (c *cluster) bareRuns(ctx context.Context, count int, group string, t templ
 			return err
 		})
 	})
-	if err != nil {
+	if err != nil || !write {
 		return created, written, err
 	}
 	written, err = c.measure(count, func() (time.Duration, error) {
