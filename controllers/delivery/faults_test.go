@@ -184,11 +184,7 @@ func (s *stack) delete(name string) {
 }
 
 func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
-	slow := func(_ int, w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(5 * time.Second)
-		w.WriteHeader(http.StatusOK)
-	}
-	inVirtualTime(t, slow, func(s *stack) {
+	inVirtualTime(t, slowly(5*time.Second, http.StatusOK), func(s *stack) {
 		s.run()
 		s.create(makeDelivery("a").obj())
 		time.Sleep(time.Second)

@@ -17,8 +17,8 @@ const flushPause = 200 * time.Millisecond
 
 // Flush waits for the requests in flight and writes what the controller, which has stopped, could not: after a lost
 // lease or with the API server away. It returns when all is written, or with an error that counts what is not: when ctx
-// ends, or when the operator has lacked the right to write all that is left for a moment. A write that
-// another process has overtaken does no harm: it carries the resource version that it was based on.
+// ends, or when the operator has lacked the right to write all that is left for a moment. A write that another process
+// has overtaken does no harm: it carries the resource version that it was based on.
 //
 // A status that the API server has refused to store is offered once more, as the next leader would not know of it.
 func (r *Reconciler) Flush(ctx context.Context) error {
@@ -45,9 +45,6 @@ func (r *Reconciler) Flush(ctx context.Context) error {
 		}
 	}
 }
-
-// isForbidden reports whether there are outcomes that this process has not the right to write.
-func (r *Reconciler) isForbidden() bool { return r.ledger.hopeless() > 0 }
 
 // Busy reports whether this process is sending, or has sent what it has not recorded and has the right to.
 func (r *Reconciler) Busy() bool {

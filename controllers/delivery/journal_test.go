@@ -90,7 +90,7 @@ func (j *journal) check(h history, s *stack) (broken []string) {
 	}
 	r := s.running.reconciler
 	unwritten, inFlight := r.ledger.load()
-	if left := r.ledger.len(); unwritten+inFlight+left != 0 {
+	if left := r.ledger.size(); unwritten+inFlight+left != 0 {
 		broken = append(broken, fmt.Sprintf("the ledger has not been emptied: %d entries", left))
 	}
 	if left := r.lanes.Snapshot(); left.Parked+left.InFlight != 0 {
@@ -255,11 +255,4 @@ func (t *trial) suspendedSince(at time.Duration) time.Duration {
 		return since
 	}
 	return at - since
-}
-
-// len is how many entries there are.
-func (l *ledger) len() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.entries)
 }

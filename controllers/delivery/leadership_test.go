@@ -56,6 +56,15 @@ func TestLeadershipHolds(t *testing.T) {
 		inner.takes, inner.err = takes, err
 		return l.Update(context.Background(), record)
 	}
+	seen := func(holder string) func(*testing.T, *Leadership, *lock) {
+		return func(t *testing.T, l *Leadership, inner *lock) {
+			create(t, l)
+			inner.holder = holder
+			if _, _, err := l.Get(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 	tests := map[string]struct {
 		before func(t *testing.T, l *Leadership, inner *lock)
 		need   time.Duration
@@ -110,20 +119,8 @@ func TestLeadershipHolds(t *testing.T) {
 				t.Error(err)
 			}
 		}, 0, false},
-		"another was seen to hold it": {func(t *testing.T, l *Leadership, inner *lock) {
-			create(t, l)
-			inner.holder = "you"
-			if _, _, err := l.Get(t.Context()); err != nil {
-				t.Error(err)
-			}
-		}, 0, false},
-		"it was seen to be the own one": {func(t *testing.T, l *Leadership, inner *lock) {
-			create(t, l)
-			inner.holder = "me"
-			if _, _, err := l.Get(t.Context()); err != nil {
-				t.Error(err)
-			}
-		}, 12 * time.Second, true},
+		"another was seen to hold it":   {seen("you"), 0, false},
+		"it was seen to be the own one": {seen("me"), 12 * time.Second, true},
 		"won back after a release": {func(t *testing.T, l *Leadership, inner *lock) {
 			create(t, l)
 			err := errors.Join(write(l, inner, resourcelock.LeaderElectionRecord{}, 0, nil), write(l, inner, mine, 0, nil))

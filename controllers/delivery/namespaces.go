@@ -40,7 +40,7 @@ func NewRights(live client.Reader, namespaces, without []string) *Rights {
 // SetupWithManager adds r to mgr. It lets the process go on while reconciler has outcomes that it lacks the right to
 // write: they are written once that is back, and would be sent again by another process.
 func (r *Rights) SetupWithManager(mgr ctrl.Manager, reconciler *Reconciler) error {
-	r.wanted = reconciler.isForbidden
+	r.wanted = func() bool { return reconciler.ledger.hopeless() > 0 }
 	return mgr.Add(r)
 }
 

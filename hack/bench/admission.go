@@ -85,13 +85,15 @@ func admission(ctx context.Context, s settings) (f figures, err error) {
 	f.add("bare_per_second", medianOf(creates[reference], run.perSecond))
 	f.add("shipped_per_second", medianOf(creates[flavours[0].name], run.perSecond))
 	f.add("ratio", medianRatio(creates[flavours[0].name], creates[reference], run.perSecond))
-	for _, kind := range []struct {
+	type kind struct {
 		name string
 		runs map[string][]run
-	}{{"create", creates}, {"status", writes}} {
-		if !detailed && kind.name == "status" {
-			break
-		}
+	}
+	kinds := []kind{{"create", creates}}
+	if detailed {
+		kinds = append(kinds, kind{"status", writes})
+	}
+	for _, kind := range kinds {
 		for _, v := range chosen {
 			f.add(v.name+"_"+kind.name+"_ratio", medianRatio(kind.runs[v.name], kind.runs[reference], run.perSecond))
 		}
